@@ -1,0 +1,146 @@
+"""The configuration of a run: one model, the parameter of the pipeline and the content of a configuration file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Mode(StrEnum):
+    """How far a run goes."""
+
+    FULL = "full"
+    ANALYZE_ONLY = "analyze_only"
+    PLAN_ONLY = "plan_only"
+    EXECUTE_ONLY = "execute_only"
+
+
+class ClusterBy(StrEnum):
+    """What makes gaps belong together."""
+
+    CATEGORY = "category"
+    PROXIMITY = "proximity"
+
+
+class Section(BaseModel):
+    """A group of settings; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DiscoverySettings(Section):
+    """Which gaps are looked for, and which are taken up."""
+
+    sources: tuple[str, ...] = Field(default=("ruff", "pytest", "markers"), description="gap sources to ask")
+    reports: tuple[Path, ...] = Field(default=(), description="gap reports (JSON) for the source `report`")
+    ruff_select: tuple[str, ...] = Field(
+        default=(),
+        description="ruff rules to look for; empty: the repository's own ruff configuration, "
+        "or a broad default where it has none",
+    )
+    unsafe_fixes: bool = Field(default=False, description="whether fixes that ruff calls unsafe count as fixable")
+    only: tuple[str, ...] = Field(
+        default=(), description="take up only gaps whose source, rule, category or path glob is named here"
+    )
+    max_gaps: int | None = Field(default=None, ge=1, description="take up at most so many gaps, most severe first")
+    baseline: Path | None = Field(default=None, description="gap report whose gaps are known and held back")
+
+
+class ClusteringSettings(Section):
+    """How gaps become workstreams."""
+
+    by: ClusterBy = Field(default=ClusterBy.CATEGORY, description="category, or proximity of files")
+    max_files: int = Field(default=10, ge=1, description="files a workstream at most")
+
+
+class PatchLimits(Section):
+    """What one patch may touch at most."""
+
+    max_files: int = Field(default=50, ge=1, description="files a patch")
+    max_lines_per_file: int = Field(default=500, ge=1, description="changed lines a file")
+    max_bytes: int = Field(default=10 * 1024 * 1024, ge=1, description="bytes a patch")
+    allow_binary: bool = Field(default=False, description="whether a patch may hold binary hunks")
+    allow_executable: bool = Field(default=False, description="whether a patch may make a file executable")
+
+
+class GuardrailSettings(Section):
+    """What no patch may do; fails closed."""
+
+    limits: PatchLimits = Field(default=PatchLimits(), description="limits of one patch")
+    protected_paths: tuple[str, ...] = Field(
+        default=(".gitattributes", ".gitmodules", ".github/", ".gitlab-ci.yml", ".acms_runs/", ".ci/"),
+        description="gitwildmatch patterns of files that no patch may change",
+    )
+
+
+class GateSettings(Section):
+    """How a patch is judged."""
+
+    lint: tuple[str, ...] | None = Field(
+        default=None, description="lint command as arguments; none: ruff, where the repository has Python files"
+    )
+    unit: tuple[str, ...] | None = Field(
+        default=None, description="test command as arguments; none: pytest, where the repository has tests"
+    )
+    lint_enabled: bool = Field(default=True, description="whether the LINT gate judges")
+    unit_enabled: bool = Field(default=True, description="whether the UNIT gate judges")
+    timeout_sec: float = Field(default=900, gt=0, description="seconds one gate may take")
+
+
+class EnvironmentSettings(Section):
+    """Where tools and gates run."""
+
+    interpreter: Path | None = Field(
+        default=None, description="Python of tools and gates; none: the repository's .venv, else our own"
+    )
+    setup: tuple[tuple[str, ...], ...] = Field(
+        default=(), description="commands, as argument lists, that run once in each new worktree"
+    )
+    setup_timeout_sec: float = Field(default=600, gt=0, description="seconds one setup command may take")
+
+
+class ResilienceSettings(Section):
+    """Retries and circuit breakers."""
+
+    max_retries: int = Field(default=3, ge=0, le=20, description="retries a task")
+    retry_base_sec: float = Field(default=1.0, ge=0, description="first retry delay in seconds")
+    retry_cap_sec: float = Field(default=60.0, ge=0, description="longest retry delay in seconds")
+    failure_threshold: int = Field(default=5, ge=1, description="failures of a tool that open its breaker")
+    cooldown_sec: float = Field(default=60.0, ge=0, description="seconds an open breaker waits before a probe")
+    success_threshold: int = Field(default=1, ge=1, description="good probes that close a breaker")
+
+
+class ExecutionSettings(Section):
+    """How the plan is carried out."""
+
+    concurrency: int = Field(default=4, ge=1, le=64, description="tasks at a time")
+    task_timeout_sec: float = Field(default=1800, gt=0, description="seconds one tool run may take")
+    tool_files: tuple[Path, ...] = Field(default=(), description="TOML files with further tool profiles")
+    allow_noncritical_failures: bool = Field(
+        default=True, description="whether a run in which something not critical failed still succeeds, degraded"
+    )
+
+
+class PipelineConfig(BaseModel):
+    """Everything a run needs to know; a repository path is all that must be given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repository: Path = Field(description="path of the git repository to improve")
+    mode: Mode = Field(default=Mode.FULL, description="how far the run goes")
+    plan: str | None = Field(
+        default=None, description="execute_only: a plan file, or the id of the run whose stored plan is executed"
+    )
+    allow_dirty: bool = Field(default=False, description="start from HEAD though the working tree has changes")
+    database_url: str | None = Field(
+        default=None, description="SQLAlchemy URL of the canonical store; none: $ACMS_DATABASE_URL or $ACMS_HOME"
+    )
+    discovery: DiscoverySettings = Field(default=DiscoverySettings(), description="which gaps are looked for")
+    clustering: ClusteringSettings = Field(default=ClusteringSettings(), description="how gaps become workstreams")
+    guardrails: GuardrailSettings = Field(default=GuardrailSettings(), description="what no patch may do")
+    gates: GateSettings = Field(default=GateSettings(), description="how a patch is judged")
+    environment: EnvironmentSettings = Field(default=EnvironmentSettings(), description="where tools and gates run")
+    resilience: ResilienceSettings = Field(default=ResilienceSettings(), description="retries and breakers")
+    execution: ExecutionSettings = Field(default=ExecutionSettings(), description="how the plan is carried out")

@@ -1,0 +1,262 @@
+"""Every error of the product, under one root.
+
+The class writes the sentence, the raise site passes the facts::
+
+    raise DirtyTree(path=repository, files=3)
+
+    AcmsError
+    ├── BadInput                      exit 2: the caller can mend it, nothing was changed
+    │   ├── GitMissing                no usable git program
+    │   ├── NotARepository            not a git work tree
+    │   ├── RepositoryUnfit           bare, detached, without a commit …
+    │   ├── DirtyTree                 uncommitted changes
+    │   ├── RepositoryBusy            another run holds the repository
+    │   ├── UnknownName               a mode, source, state, tool … that does not exist
+    │   ├── InvalidDocument           a report, plan, TOML or configuration file that is wrong
+    │   │   └── CyclicPlan            with the path of the cycle
+    │   ├── InvalidValue              one field with a value that is not allowed
+    │   ├── NotFound                  no row of that id
+    │   └── StoreUnavailable          database locked, corrupt, unreachable or of another version
+    ├── TransitionError               a state change that was refused; nothing was changed
+    │   ├── InvalidTransition         the machine has no such edge
+    │   ├── GuardRefused              the edge exists, its guard said no
+    │   ├── MissingColumn             the edge sets a column that was not given
+    │   ├── OperatorRequired          the edge needs a named person or policy
+    │   ├── LostRace                  somebody else changed the row first
+    │   ├── Superseded                a newer driver of the run took over
+    │   └── StateAssignmentRefused    a write to `state` round the service
+    ├── InvalidMachine                a lifecycle table that is wrong
+    ├── ChainBroken                   the audit chain does not verify
+    ├── SourceFailed                  one gap source could not do its work
+    │   └── EverySourceFailed
+    ├── ToolFailed                    a tool could not be run
+    │   ├── ToolUnavailable           not installed, or no capable tool
+    │   └── BreakerOpen               its circuit breaker is open
+    ├── GuardrailViolation            refused by the pattern index or by a limit
+    ├── PatchRefused                  the patch did not validate
+    └── GitFailed                     a git command failed
+        ├── PatchDoesNotApply
+        ├── MergeConflict
+        └── RefMoved                  compare-and-swap on a ref lost
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class AcmsError(Exception):
+    """An error of this product; `str()` is one sentence, `facts` are the values in it."""
+
+    sentence: ClassVar[str] = "{message}"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, **facts: Any) -> None:
+        self.facts = facts
+        super().__init__(self.sentence.format_map(facts))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.facts)
+
+
+def _rebuild(kind: type[AcmsError], facts: dict[str, Any]) -> AcmsError:
+    return kind(**facts)
+
+
+class BadInput(AcmsError):
+    """What the caller gave is wrong; nothing was changed."""
+
+    exit_code = 2
+
+
+class GitMissing(BadInput):
+    """git is not installed or too old."""
+
+    sentence = "git {needed} or newer is needed on PATH, found {found}"
+
+
+class NotARepository(BadInput):
+    """The path is not the work tree of a git repository."""
+
+    sentence = "{path} is not a git repository: {problem}"
+
+
+class RepositoryUnfit(BadInput):
+    """The repository is in a condition that a run can't start from."""
+
+    sentence = "{path} can't be worked on: {problem}"
+
+
+class DirtyTree(BadInput):
+    """The working tree has uncommitted changes."""
+
+    sentence = (
+        "{path} has {files} uncommitted change(s), first {first!r}: commit or stash them, "
+        "or allow a dirty tree to work from HEAD"
+    )
+
+
+class RepositoryBusy(BadInput):
+    """Another run drives the same repository."""
+
+    sentence = "{path} is being worked on by another run ({owner}): wait for it or cancel it"
+
+
+class UnknownName(BadInput):
+    """A name that is not among the known ones."""
+
+    sentence = "unknown {kind} {name!r}: expected one of {known}"
+
+
+class InvalidDocument(BadInput):
+    """A file whose content is not what it should be."""
+
+    sentence = "{path}: {where}: {problem}"
+
+
+class CyclicPlan(InvalidDocument):
+    """The plan has a cycle."""
+
+    sentence = "{path}: the plan is not a DAG, its tasks wait for each other: {cycle}"
+
+
+class InvalidValue(BadInput):
+    """One value that is not allowed."""
+
+    sentence = "{field} is {value!r}: expected {expected}"
+
+
+class NotFound(BadInput):
+    """There is no row of that id."""
+
+    sentence = "there is no {entity} {id!r}"
+
+
+class StoreUnavailable(BadInput):
+    """The canonical database can't be used."""
+
+    sentence = "the canonical store {url} can't be used: {problem}"
+
+
+class TransitionError(AcmsError):
+    """A state change that was refused; nothing was changed."""
+
+
+class InvalidTransition(TransitionError):
+    """The machine has no such edge."""
+
+    sentence = "{entity} {id} is {state}: it can't {wanted}, legal from here: {legal}"
+
+
+class GuardRefused(TransitionError):
+    """The edge exists, but its guard said no."""
+
+    sentence = "{entity} {id} may not go from {state} to {target}: needed is that {guard}"
+
+
+class MissingColumn(TransitionError):
+    """The edge sets a column whose value was not given."""
+
+    sentence = "{entity} {id} may not go from {state} to {target} without a value for {column}"
+
+
+class OperatorRequired(TransitionError):
+    """The edge may be taken only by a named person or an approved policy."""
+
+    sentence = "{entity} {id} may go from {state} to {target} only by a named operator"
+
+
+class LostRace(TransitionError):
+    """Somebody else changed the row between the read and the write."""
+
+    sentence = "{entity} {id} was changed meanwhile: version {seen} was read, {found} was found"
+
+
+class Superseded(TransitionError):
+    """The caller no longer drives this run."""
+
+    sentence = "run {run_id} has a newer driver: epoch {held} is held, the run is at {current}"
+
+
+class StateAssignmentRefused(TransitionError):
+    """Only the transition service writes a `state` column."""
+
+    sentence = "{entity}.state is written by the transition service only: {attempt} was refused"
+
+
+class InvalidMachine(AcmsError):
+    """A lifecycle table that contradicts itself."""
+
+    sentence = "the {entity} machine is wrong: {problem}"
+
+
+class ChainBroken(AcmsError):
+    """The audit chain does not verify; names the first bad row."""
+
+    sentence = "audit chain {chain} is broken at position {seq} (row {transition_id}): {problem}"
+
+
+class SourceFailed(AcmsError):
+    """One gap source could not do its work; the others go on."""
+
+    sentence = "gap source {source} failed: {problem}"
+
+
+class EverySourceFailed(SourceFailed):
+    """No gap source worked, so nothing is known about the repository."""
+
+    sentence = "every gap source failed: {problem}"
+
+
+class ToolFailed(AcmsError):
+    """A tool could not be run."""
+
+    sentence = "tool {tool} failed: {problem}"
+
+
+class ToolUnavailable(ToolFailed):
+    """The tool is not installed, or no tool can do the task."""
+
+    sentence = "tool {tool} is not available: {problem}"
+
+
+class BreakerOpen(ToolFailed):
+    """The circuit breaker of the tool is open."""
+
+    sentence = "tool {tool} is held back by its circuit breaker until {until}"
+
+
+class GuardrailViolation(AcmsError):
+    """A guardrail refused; no switch turns it off inside a run."""
+
+    sentence = "guardrail {rule}: {problem}"
+
+
+class PatchRefused(AcmsError):
+    """The patch did not validate; names the rule and the place."""
+
+    sentence = "patch refused by {rule} at {where}: {problem}"
+
+
+class GitFailed(AcmsError):
+    """A git command failed."""
+
+    sentence = "git {command} failed with exit code {exit_code}: {problem}"
+
+
+class PatchDoesNotApply(GitFailed):
+    """git can't apply the patch."""
+
+    sentence = "the patch does not apply: {problem}"
+
+
+class MergeConflict(GitFailed):
+    """Two branches change the same lines."""
+
+    sentence = "merging {branch} into {into} conflicts in {files}"
+
+
+class RefMoved(GitFailed):
+    """The ref is no longer where it was read."""
+
+    sentence = "{ref} was moved meanwhile: expected {expected}, found {found}"

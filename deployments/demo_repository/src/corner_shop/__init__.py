@@ -1,0 +1,1 @@
+"""Prices, discounts and receipts of a small shop."""
