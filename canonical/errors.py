@@ -16,6 +16,7 @@ The class writes the sentence, the raise site passes the facts::
     │   │   └── CyclicPlan            with the path of the cycle
     │   ├── InvalidValue              one field with a value that is not allowed
     │   ├── NotFound                  no row of that id
+    │   ├── RowRefused                a CHECK, a key or a type of the database said no
     │   └── StoreUnavailable          database locked, corrupt, unreachable or of another version
     ├── TransitionError               a state change that was refused; nothing was changed
     │   ├── InvalidTransition         the machine has no such edge
@@ -31,6 +32,7 @@ The class writes the sentence, the raise site passes the facts::
     │   └── EverySourceFailed
     ├── ToolFailed                    a tool could not be run
     │   ├── ToolUnavailable           not installed, or no capable tool
+    │   ├── ToolTimedOut              killed after its time was over
     │   └── BreakerOpen               its circuit breaker is open
     ├── GuardrailViolation            refused by the pattern index or by a limit
     ├── PatchRefused                  the patch did not validate
@@ -132,6 +134,12 @@ class NotFound(BadInput):
     sentence = "there is no {entity} {id!r}"
 
 
+class RowRefused(BadInput):
+    """A CHECK, a foreign key or a type of the database said no; nothing was changed."""
+
+    sentence = "the database refused {entity} {id}: {problem}"
+
+
 class StoreUnavailable(BadInput):
     """The canonical database can't be used."""
 
@@ -218,6 +226,12 @@ class ToolUnavailable(ToolFailed):
     """The tool is not installed, or no tool can do the task."""
 
     sentence = "tool {tool} is not available: {problem}"
+
+
+class ToolTimedOut(ToolFailed):
+    """The tool was killed because its time was over."""
+
+    sentence = "tool {tool} was killed after {seconds} s"
 
 
 class BreakerOpen(ToolFailed):

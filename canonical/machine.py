@@ -139,10 +139,10 @@ class Machine:
             yield from self._problems_of_row(state, edges)
         unused = set(self.triggers) - {t for edges in self.table.values() for e in edges for t in e.triggers}
         if unused:
-            yield f"triggers without an edge: {sorted(unused)}"
+            yield f"triggers without an edge: {sorted(t.value for t in unused)}"
         unreached = set(self.states) - self.reachable(next(iter(self.table))) - {next(iter(self.table))}
         if unreached:
-            yield f"{sorted(unreached)} can't be reached"
+            yield f"{sorted(s.value for s in unreached)} can't be reached"
 
     def _problems_of_row(self, state: StrEnum, edges: tuple[Edge, ...]) -> Iterator[str]:
         if not isinstance(state, self.states):
@@ -152,7 +152,7 @@ class Machine:
         for edge in edges:
             yield from self._problems_of_edge(f"{state.value} -> {edge.target}", state, edge)
         unguarded = {trigger for edge in edges if edge.guard is None for trigger in edge.triggers}
-        torn = sorted(trigger for trigger in unguarded if sum(trigger in edge.triggers for edge in edges) > 1)
+        torn = sorted(trigger.value for trigger in unguarded if sum(trigger in edge.triggers for edge in edges) > 1)
         if torn:
             yield f"{state.value} leaves by {torn} to several targets, and not every edge has a guard"
 

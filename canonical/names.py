@@ -57,4 +57,4 @@ def stored_name(entity: str, name: str) -> str:
         return name
     if name in older:
         return older[name]
-    raise UnknownName(kind=f"{entity} state", name=name, known=[*stored, *sorted(older)])
+    raise UnknownName(kind=f"{entity} state", name=name, known=[*stored, *sorted(set(older) - set(stored))])

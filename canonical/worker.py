@@ -37,7 +37,7 @@ class WorkerTrigger(StrEnum):
 def _fits(facts: Facts) -> bool:
     affinity = facts["affinity"]
     return set(facts["required_capabilities"]) <= set(facts["capabilities"]) and (
-        not affinity or affinity == facts.get("task_affinity", affinity)
+        not affinity or affinity == facts.get("task_affinity")
     )
 
 

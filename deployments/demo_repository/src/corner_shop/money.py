@@ -2,6 +2,8 @@
 
 from typing import List, Union
 
+CURRENCY = "EUR"
+
 
 class Money(object):
     """An amount in cents."""
@@ -32,4 +34,4 @@ def percent(amount: Money, rate: Union[int, float]) -> Money:
 
 def as_text(amount: Money) -> str:
     """Write an amount the way a receipt shows it."""
-    return "{}.{:02d} EUR".format(amount.cents // 100, amount.cents % 100)
+    return "{}.{:02d} {}".format(amount.cents // 100, amount.cents % 100, CURRENCY)

@@ -1,0 +1,100 @@
+"""Runs: one attempt to improve one repository."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Index, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from prefect_acms.canonical.machine import Edge
+from prefect_acms.canonical.run import RUN, RunState
+from prefect_acms.canonical.verdicts import Verdict, run_verdict
+from prefect_acms.dao.deciding import Values
+from prefect_acms.dao.schema import (
+    JsonDict,
+    Moment,
+    StateRow,
+    Words,
+    at_least,
+    in_order,
+    set_exactly_in,
+    set_in,
+    states_of,
+    terminal,
+    unset_in,
+)
+from prefect_acms.dao.service import StateDao
+
+
+class RunRow(StateRow):
+    """One run of the pipeline on one repository."""
+
+    __tablename__ = "runs"
+    machine = RUN
+    __table_args__ = (
+        states_of(RUN),
+        at_least("version", 1),
+        at_least("epoch", 0),
+        unset_in("started_at", "pending"),
+        set_in("started_at", "running", "succeeded", "failed", "quarantined"),
+        set_exactly_in("completed_at", *terminal(RUN)),
+        set_in("error", "failed"),
+        set_exactly_in("quarantine_reason", "quarantined"),
+        in_order("created_at", "started_at"),
+        in_order("started_at", "completed_at"),
+        in_order("created_at", "completed_at"),
+        Index(None, "repo_root", "created_at"),
+        Index(None, "prefect_flow_run_id"),
+    )
+
+    project_id: Mapped[str | None]
+    repo_root: Mapped[str]
+    base_commit: Mapped[str | None]
+    mode: Mapped[str] = mapped_column(default="full")
+    config: Mapped[JsonDict]
+    epoch: Mapped[int] = mapped_column(default=0)
+    lease_expires_at: Mapped[Moment | None]
+    prefect_flow_run_id: Mapped[str | None]
+    prefect_run_count: Mapped[int | None]
+    started_at: Mapped[Moment | None]
+    completed_at: Mapped[Moment | None]
+    error: Mapped[Words | None]
+    quarantine_reason: Mapped[Words | None]
+
+
+class RunDao(StateDao[RunRow]):
+    """Runs."""
+
+    row = RunRow
+    entity = RUN.entity
+    prefix = "run"
+    fixed = frozenset({"epoch"})
+    brings_metadata = True
+
+    def take_over(self, run_id: str) -> int:
+        """Become the driver of the run: gives the new epoch, and every older one is refused from now on."""
+        self._unit.admit()
+        head = self._unit.trail.head(run_id)
+        epoch = self.get(run_id).epoch + 1
+        self._set(run_id, {"epoch": epoch})
+        head.epoch = epoch
+        return epoch
+
+    def latest(self, limit: int, repo_root: str | None = None) -> list[RunRow]:
+        """The newest runs first, of one repository or of all."""
+        statement = select(RunRow).order_by(RunRow.created_at.desc(), RunRow.id.desc()).limit(limit)
+        return self._all(statement if repo_root is None else statement.where(RunRow.repo_root == str(repo_root)))
+
+    def by_flow_run(self, flow_run_id: str) -> RunRow | None:
+        """The newest run that a Prefect flow run drives, or None."""
+        statement = select(RunRow).where(RunRow.prefect_flow_run_id == str(flow_run_id))
+        return next(iter(self._all(statement.order_by(RunRow.created_at.desc(), RunRow.id.desc()).limit(1))), None)
+
+    def _implied(self, _trigger: str, edge: Edge, facts: Values) -> Values:
+        """A run that succeeds though something not critical failed says so in its metadata."""
+        if edge.target is not RunState.SUCCEEDED:
+            return {}
+        allowed = bool(facts["allow_noncritical_failures"])
+        verdict = run_verdict(facts["workstreams"], allow_noncritical_failures=allowed)
+        return {"metadata": {"degraded": True}} if verdict is Verdict.DEGRADED else {}

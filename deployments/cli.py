@@ -1,0 +1,135 @@
+"""The command `acms`: its list of commands, and the one place where errors become a sentence and an exit code."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+
+from prefect_acms.deployments.failures import BROKEN_PIPE, CANCELLED, failure_of
+from prefect_acms.deployments.surroundings import prepare_surroundings
+
+PROGRAM = "acms"
+COMPLETION = "_ACMS_COMPLETE"
+"""Set by a shell that wants words to be completed; then click answers and exits."""
+
+
+class Entry(NamedTuple):
+    """Where a command lives, and its line in the list; the module is imported only when the command is called."""
+
+    module: str
+    function: str
+    line: str
+
+
+COMMANDS = {
+    "demo": Entry("demo", "demo", "Make a small sample repository and improve it before your eyes."),
+    "run": Entry("work", "run", "Improve a git repository and leave the result on a branch of its own."),
+    "analyze": Entry("work", "analyze", "Find the gaps of a git repository and change nothing."),
+    "plan": Entry("work", "plan", "Find gaps and compile the plan that would fix them."),
+    "execute": Entry("work", "execute", "Execute a plan file, or the stored plan of an earlier run."),
+    "runs": Entry("runs", "runs", "List the runs in the store, the latest first."),
+    "show": Entry("runs", "show", "Show what a run found, fixed and deferred."),
+    "patches": Entry("patches", "patches", "List the patches of a run and what became of them."),
+    "diff": Entry("patches", "diff", "Print the diff of a patch."),
+    "gaps": Entry("gaps", "gaps", "List the gaps of a run, with the reasons of the deferred ones."),
+    "audit": Entry("audit", "audit", "Verify or export the audit trail."),
+    "machines": Entry("machines", "machines", "Show the lifecycles that every state change must obey."),
+    "db": Entry("db", "db", "Migrate the canonical database, or tell its version."),
+    "doctor": Entry("doctor", "doctor", "Check that everything a run needs is in place."),
+}
+
+
+class LazyCommands(click.Group):
+    """A group that lists its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        """Name the commands in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
+        """Import one command, or None if there is none of that name."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module = import_module(f"prefect_acms.deployments.commands.{entry.module}")
+        command: click.Command = getattr(module, entry.function)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
+        """Write the list from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.line) for name, entry in COMMANDS.items()])
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001  click's signature
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"acms {version('prefect-acms')}")
+    except PackageNotFoundError:
+        click.echo("acms (not installed as a distribution)")
+    context.exit()
+
+
+@click.group(cls=LazyCommands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Print the version."
+)
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Point acms at a git repository and get a branch in which gaps are fixed.
+
+    Each fix is a patch that was tested and recorded. Your own branch and working tree are never touched.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code; bad input ends in one sentence on stderr."""
+    prepare_surroundings()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a file name that is no text, or a terminal without Unicode, is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_exit_code(arguments))
+
+
+def _exit_code(arguments: Sequence[str] | None) -> int:
+    try:
+        code = _call(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("acms: cancelled", err=True)
+        return CANCELLED
+    except BrokenPipeError:
+        # nobody reads any more; what Python still wants to flush at exit must not fail a second time
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        failure = failure_of(error)
+        if failure is None:
+            raise
+        click.echo(f"acms: {failure.sentence}", err=True)
+        return failure.exit_code
+    return code
+
+
+def _call(arguments: list[str]) -> int:
+    """Invoke the command without click's own main, which has other ideas of closed pipes and of Ctrl-C."""
+    if COMPLETION in os.environ:
+        cli.main(prog_name=PROGRAM)
+    try:
+        with cli.make_context(PROGRAM, arguments) as context:
+            code = cli.invoke(context)
+    except click.exceptions.Exit as left:
+        return left.exit_code
+    return code if isinstance(code, int) else 0

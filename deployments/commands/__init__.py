@@ -1,0 +1,1 @@
+"""The commands of `acms`, a module for each group; cli.py imports one only when it is called."""

@@ -1,0 +1,77 @@
+"""`acms audit`: the trail of every state change, checked and handed out."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from prefect_acms.deployments.options import FILE, database_option, json_option
+
+if TYPE_CHECKING:
+    from prefect_acms.dao.store import Store
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def audit(context: click.Context) -> None:
+    """Verify or export the audit trail."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@audit.command()
+@click.argument("run", required=False)
+@database_option
+@json_option
+def verify(run: str | None, database_url: str | None, *, as_json: bool) -> int:
+    """Verify the hash chains: that no row was changed, removed, added or put elsewhere.
+
+    RUN is its id, a unique part of it, or `latest`; without it every chain is verified, the global one included. The
+    exit code is 1 if a chain is broken, and the first bad row is named. The JSON has the keys ok, chains, rows and
+    first_bad (null, or chain, seq, transition_id and problem).
+    """
+    from prefect_acms.dao import audit as trail
+    from prefect_acms.dao.store import open_store
+    from prefect_acms.deployments.output import emit_json
+    from prefect_acms.tasks.reports.text import count
+
+    store = open_store(database_url)
+    found = trail.verify(store, _run_id(store, run))
+    if as_json:
+        emit_json({"ok": found.ok, **asdict(found)})
+    elif found.first_bad is not None:
+        raise found.first_bad.error()
+    else:
+        click.echo(f"Intact: {count(found.rows, 'transition')} in {count(found.chains, 'chain')}.")
+    return 0 if found.ok else 1
+
+
+def _run_id(store: Store, run: str | None) -> str | None:
+    from prefect_acms.deployments.lookup import find_run
+
+    return find_run(store, run).id if run else None
+
+
+@audit.command()
+@click.argument("run", required=False)
+@click.option("--output", type=FILE, metavar="FILE", help="Write to this file instead of the standard output.")
+@database_option
+def export(run: str | None, output: Path | None, database_url: str | None) -> None:
+    """Export the audit trail as JSON lines, in the order of the chains.
+
+    RUN is its id, a unique part of it, or `latest`; without it every chain is exported.
+    """
+    from prefect_acms.dao import audit as trail
+    from prefect_acms.dao.store import open_store
+
+    store = open_store(database_url)
+    run_id = _run_id(store, run)
+    if output is None:
+        trail.export(store, run_id, sys.stdout)
+        return
+    with output.open("w", encoding="utf-8", newline="\n") as file:
+        trail.export(store, run_id, file)

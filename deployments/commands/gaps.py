@@ -1,0 +1,44 @@
+"""`acms gaps`: what was found, and why some of it is still there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from prefect_acms.deployments.options import database_option, json_option
+
+if TYPE_CHECKING:
+    from prefect_acms.tasks.summary_model import GapRecord
+
+HEAD = ("STATE", "SEVERITY", "RULE", "WHERE", "FINDING", "REASON")
+
+
+@click.command()
+@click.argument("run")
+@click.option("--state", metavar="STATE", help="List only gaps in this state, for example deferred.")
+@database_option
+@json_option
+def gaps(run: str, state: str | None, database_url: str | None, *, as_json: bool) -> None:
+    """List the gaps of a run, with the reasons of the deferred ones.
+
+    RUN is its id, a unique part of it, or `latest`. Each gap has the keys id, fingerprint, source, rule_id, title,
+    description, category, severity, file_paths, start_line, end_line, state, reason, workstream_id and commit in JSON.
+    """
+    from prefect_acms.canonical.machines import MACHINES
+    from prefect_acms.deployments.output import emit_records, emit_table
+    from prefect_acms.deployments.reading import summary_of
+
+    wanted = MACHINES["gap"].state(state) if state else None
+    found = [gap for gap in summary_of(run, database_url).gaps if wanted in {None, gap.state}]
+    if as_json:
+        emit_records(found)
+    else:
+        emit_table(HEAD, [_row(gap) for gap in found], "There is no such gap.")
+
+
+def _row(gap: GapRecord) -> tuple[str, ...]:
+    from prefect_acms.tasks.reports.text import one_line, place
+
+    rule = f"{gap.source} {gap.rule_id}"
+    return gap.state, gap.severity, rule, place(gap), one_line(gap.title), one_line(gap.reason or "")

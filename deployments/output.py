@@ -1,0 +1,72 @@
+"""How lists are printed: a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import Console, RenderableType
+
+    from prefect_acms.deployments.screen import Screen
+
+STYLES = {"good": "green", "bad": "red", "held": "yellow", "warning": "yellow", "busy": "blue", "waiting": "dim"}
+"""Colours of the tones of states."""
+
+
+def emit_json(value: Any) -> None:
+    """Print a value as JSON, keys in their documented order."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def emit_records(records: Iterable[BaseModel]) -> None:
+    """Print records as a JSON array."""
+    emit_json([record.model_dump(mode="json") for record in records])
+
+
+def console(*, to_stderr: bool = False) -> Screen:
+    """The screen on standard output, or on standard error where that is for a program."""
+    from prefect_acms.deployments.screen import Screen
+
+    return Screen(sys.stderr if to_stderr else sys.stdout)
+
+
+def say(renderable: RenderableType, on: Console | None = None) -> None:
+    """Print a renderable; without a terminal, no line ends in blanks."""
+    screen = on or console()
+    if screen.is_terminal:
+        screen.print(renderable)
+        return
+    with screen.capture() as captured:
+        screen.print(renderable)
+    screen.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def emit_table(head: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
+    """Print rows under a head, or a sentence when there are none; a column called STATE is coloured."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from prefect_acms.tasks.reports.text import printable
+
+    if not rows:
+        click.echo(nothing)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        cells = zip(head, row, strict=True)
+        table.add_row(*(Text(printable(cell), style=_style(cell) if name == "STATE" else "") for name, cell in cells))
+    say(table)
+
+
+def _style(state: str) -> str:
+    from prefect_acms.tasks.reports.drawing import tone
+
+    return STYLES.get(state) or STYLES[tone(state)]

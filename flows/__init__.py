@@ -1,0 +1,44 @@
+"""The order: the six phases, each a Prefect flow, and the pipeline over them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect_acms.flows.clustering import cluster_gaps
+    from prefect_acms.flows.configure import configure_run
+    from prefect_acms.flows.discovery import discover_gaps
+    from prefect_acms.flows.execution import execute_plan
+    from prefect_acms.flows.pipeline import acms_pipeline
+    from prefect_acms.flows.planning import compile_run_plan
+    from prefect_acms.flows.summary import summarize_run
+
+_PLACES = {
+    "configure_run": "configure",
+    "discover_gaps": "discovery",
+    "cluster_gaps": "clustering",
+    "compile_run_plan": "planning",
+    "execute_plan": "execution",
+    "summarize_run": "summary",
+    "acms_pipeline": "pipeline",
+}
+
+__all__ = [
+    "acms_pipeline",
+    "cluster_gaps",
+    "compile_run_plan",
+    "configure_run",
+    "discover_gaps",
+    "execute_plan",
+    "summarize_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a flow when it is asked for: Prefect takes a second to import."""
+    if name not in _PLACES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module  # noqa: PLC0415 - only on this way
+
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -1,0 +1,103 @@
+"""Phase 0: refuse early what can't work, then make the run's row and take it into our hands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict
+
+from prefect_acms.blocks.config import Mode, PipelineConfig
+from prefect_acms.canonical.errors import InvalidValue, RepositoryUnfit
+from prefect_acms.canonical.run import RunTrigger
+from prefect_acms.dao.store import open_store
+from prefect_acms.tasks.documents import read_report, write_atomically
+from prefect_acms.tasks.driving import drive_run, phase
+from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.profiles import load_profiles
+from prefect_acms.tasks.sources import load_sources
+from prefect_acms.tasks.stored_plans import stored_plan
+
+
+class RunHandle(BaseModel):
+    """What a phase needs to go on with a run: its id, and the epoch that says who drives it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    epoch: int
+
+
+def check_config(config: PipelineConfig) -> Repository:
+    """Refuse everything that can be seen to be wrong before anything is written; returns the opened repository.
+
+    Raises a BadInput: no git, not a repository, dirty or detached, unknown source, broken report, plan or tool file.
+    """
+    repository = Repository.open(config.repository)
+    repository.require_fit(allow_dirty=config.allow_dirty)
+    if config.mode is not Mode.EXECUTE_ONLY:
+        _check_discovery(config)
+    load_profiles(config.execution.tool_files)
+    if not (config.gates.lint_enabled or config.gates.unit_enabled):
+        raise InvalidValue(field="gates", value="none enabled", expected="at least one gate, or nothing judges a patch")
+    interpreter = config.environment.interpreter
+    if interpreter is not None and not interpreter.exists():
+        raise InvalidValue(field="environment.interpreter", value=str(interpreter), expected="a Python that exists")
+    return repository
+
+
+def _check_discovery(config: PipelineConfig) -> None:
+    settings = config.discovery
+    if not settings.sources:
+        raise InvalidValue(field="discovery.sources", value=[], expected="at least one gap source")
+    load_sources(settings.sources)
+    if "report" in settings.sources and not settings.reports:
+        raise InvalidValue(field="discovery.reports", value=[], expected="a gap report for the source `report`")
+    for path in (*settings.reports, *([settings.baseline] if settings.baseline else [])):
+        read_report(path)
+
+
+@flow(name="acms-configure", flow_run_name="configure {config.repository}", persist_result=False)
+async def configure_run(config: PipelineConfig) -> RunHandle:
+    """Start a run: check the configuration, make its row and its folder, and drive it from here on."""
+    repository = check_config(config)
+    store = open_store(config.database_url)
+    if config.mode is Mode.EXECUTE_ONLY:
+        stored_plan(config.plan, repository, store)
+    base_commit = repository.head()
+    with store.begin() as dao:
+        run = dao.runs.create(
+            project_id=repository.top.name,
+            repo_root=str(repository.top),
+            base_commit=base_commit,
+            mode=config.mode.value,
+            config=config.model_dump(mode="json"),
+            prefect_flow_run_id=_pipeline_run_id(),
+            prefect_run_count=flow_run.run_count,
+            metadata={"branch": repository.branch()},
+        )
+    drive = drive_run(run.id, database_url=config.database_url)
+    with drive.begin() as dao:
+        dao.runs.advance(run.id, RunTrigger.RUN_STARTED)
+    with phase(drive, "configure") as artifacts:
+        make_folder(repository, run.id)
+        artifacts.update(base_commit=base_commit, branch=repository.branch(), repository=str(repository.top))
+    return RunHandle(run_id=run.id, epoch=drive.epoch)
+
+
+def _pipeline_run_id() -> str | None:
+    """The Prefect run that stands for ours: the pipeline's, or this phase's own when it runs alone."""
+    found: str | None = flow_run.root_flow_run_id or flow_run.id
+    return found
+
+
+def make_folder(repository: Repository, run_id: str) -> Path:
+    """The folder of a run's files in the repository; it brings its own .gitignore, so no file of the user's changes."""
+    top = repository.top / ".acms_runs"
+    if top.is_symlink() or (top.exists() and not top.is_dir()):
+        raise RepositoryUnfit(path=repository.top, problem=".acms_runs is not a folder")
+    folder = top / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(top / ".gitignore", b"*\n")
+    return folder

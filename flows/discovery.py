@@ -1,0 +1,46 @@
+"""Phase 1: check the base commit out and ask every gap source what could be better."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from prefect_acms.tasks.artifacts import publish_gaps
+from prefect_acms.tasks.discovery import DiscoveryResult, discover
+from prefect_acms.tasks.documents import report_of, write_document
+from prefect_acms.tasks.driving import drive_run, phase
+from prefect_acms.tasks.gap_rows import store_gap
+from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.preparation import BASE, prepared_worktree
+from prefect_acms.tasks.sources import Scan
+
+
+@flow(name="acms-discovery", flow_run_name="discover {run_id}", persist_result=False)
+async def discover_gaps(run_id: str, epoch: int | None = None, database_url: str | None = None) -> tuple[Gap, ...]:
+    """Find the gaps of the run's base commit and store them; raises EverySourceFailed if no source worked."""
+    drive = drive_run(run_id, epoch=epoch, database_url=database_url)
+    with phase(drive, "discovery") as artifacts:
+        result = await asyncio.to_thread(scan_base.submit(drive.run_id, drive.epoch).result)
+        artifacts["sources"] = [outcome.model_dump(mode="json") for outcome in result.sources]
+        with drive.begin() as dao:
+            for gap in result.gaps:
+                store_gap(dao, run_id, gap)
+        write_document(report_of(result.gaps, drive.store.clock()), drive.folder / "gaps.json")
+        await publish_gaps(drive, result)
+    return result.gaps
+
+
+@task(name="scan", task_run_name="scan the base commit", cache_policy=NO_CACHE, persist_result=False)
+def scan_base(run_id: str, epoch: int) -> DiscoveryResult:
+    """Ask the configured sources about the base commit, in a worktree of its own."""
+    drive = drive_run(run_id, epoch=epoch)
+    worktree, environment = prepared_worktree(drive, BASE, drive.base_commit)
+    scan = Scan(
+        root=worktree.path,
+        environment=environment,
+        settings=drive.config.discovery,
+        timeout_sec=drive.config.gates.timeout_sec,
+    )
+    return discover(scan, drive.config.discovery.sources)

@@ -1,0 +1,133 @@
+"""Phase 4: carry the plan out, a task as soon as what it needs has ended; then each workstream is merged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect import allow_failure, flow
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from prefect_acms.canonical.task import TaskState
+from prefect_acms.canonical.workstream import WorkstreamState
+from prefect_acms.dao.tasks import TaskRow
+from prefect_acms.dao.workstreams import WorkstreamRow
+from prefect_acms.flows.schedule import Node, Schedule
+from prefect_acms.tasks.artifacts import publish_patches
+from prefect_acms.tasks.driving import Drive, drive_run, phase
+from prefect_acms.tasks.execution import end_task, judge_base, lose_tasks, queue_task, run_task, settle_workstream
+from prefect_acms.tasks.loading import load_plan
+from prefect_acms.tasks.pool import open_pool, ready_workstreams
+
+THREADS: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
+"""As many as `concurrency` may ever ask for; the schedule never has more in flight than it says."""
+
+
+@flow(
+    name="acms-execution",
+    flow_run_name="execute {run_id}",
+    persist_result=False,
+    task_runner=THREADS,
+)
+async def execute_plan(run_id: str, epoch: int | None = None, database_url: str | None = None) -> dict[str, str]:
+    """Execute the stored plan of a run; the state of each of its workstreams, by id."""
+    drive = drive_run(run_id, epoch=epoch, database_url=database_url)
+    with phase(drive, "execution") as artifacts:
+        load_plan(drive)
+        with drive.reading() as dao:
+            tasks = dao.tasks.of_run(run_id)
+            upstream = {task.id: [row.id for row in dao.tasks.dependencies(task.id)] for task in tasks}
+            workstreams = {row.id: row for row in dao.workstreams.of_run(run_id)}
+        if tasks:
+            await asyncio.to_thread(judge_base.submit(run_id, drive.epoch).result)
+            open_pool(drive)
+            await _Execution(drive, tasks, workstreams, upstream).run()
+        with drive.reading() as dao:
+            ended = {row.id: row.state for row in dao.workstreams.of_run(run_id)}
+        artifacts["workstreams"] = ended
+        await publish_patches(drive)
+    return ended
+
+
+@dataclass
+class _Execution:
+    """Hands tasks to Prefect; at most `concurrency` are in flight, so no thread ever waits for another."""
+
+    drive: Drive
+    tasks: list[TaskRow]
+    workstreams: Mapping[str, WorkstreamRow]
+    upstream: Mapping[str, list[str]]
+    futures: dict[str, PrefectFuture[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.by_id = {task.id: task for task in self.tasks}
+        self.nodes = self._nodes()
+        self.schedule = Schedule(self.nodes)
+        self.ends: asyncio.Queue[str] = asyncio.Queue()
+
+    def _nodes(self) -> dict[str, Node]:
+        """A node a task, and one that settles each workstream; what crosses workstreams waits for the settling."""
+        keys = {task.info["key"]: task.id for task in self.tasks}
+        nodes = {task.id: self._node(task, keys) for task in self.tasks}
+        for workstream in self.workstreams.values():
+            own = frozenset(task.id for task in self.tasks if task.workstream_id == workstream.id)
+            if own:
+                nodes[workstream.id] = Node(after=own)
+        return nodes
+
+    def _node(self, task: TaskRow, keys: Mapping[str, str]) -> Node:
+        def place(upstream_id: str) -> str:
+            other = self.by_id[upstream_id].workstream_id
+            return upstream_id if other == task.workstream_id else other
+
+        needs = frozenset(place(upstream_id) for upstream_id in self.upstream[task.id])
+        after = frozenset(place(keys[key]) for key in task.info.get("order_only", ()))
+        return Node(needs=needs, after=after - needs)
+
+    async def run(self) -> None:
+        """Go on until every node has ended; an exception of our own code ends the run."""
+        in_flight = 0
+        while self.schedule.unfinished:
+            for name in self.schedule.ready(self.drive.config.execution.concurrency - in_flight):
+                self._submit(name)
+                in_flight += 1
+            name = await self.ends.get()
+            in_flight -= 1
+            await self._ended(name)
+
+    def _submit(self, name: str) -> None:
+        """Hand a node to Prefect; finished upstream futures go along, only so that the UI draws the edges."""
+        node = self.nodes[name]
+        upstream = [allow_failure(self.futures[up]) for up in sorted(node.needs | node.after) if up in self.futures]
+        if name in self.by_id:
+            ready_workstreams(self.drive, self.by_id[name].workstream_id)
+            queue_task(self.drive, name)
+            label = self.by_id[name].description
+            submit: Any = run_task.submit
+        else:
+            label = self.workstreams[name].name
+            submit = settle_workstream.submit
+        future: PrefectFuture[Any] = submit(
+            self.drive.run_id, self.drive.epoch, name, label, return_state=False, wait_for=upstream
+        )
+        self.futures[name] = future
+        future.add_done_callback(self._teller(name, asyncio.get_running_loop()))
+
+    def _teller(self, name: str, loop: asyncio.AbstractEventLoop) -> Callable[[PrefectFuture[Any]], None]:
+        def tell(_future: PrefectFuture[Any]) -> None:
+            loop.call_soon_threadsafe(self.ends.put_nowait, name)
+
+        return tell
+
+    async def _ended(self, name: str) -> None:
+        if name in self.by_id:
+            well = end_task(self.drive, name, self.futures[name]) == TaskState.COMPLETED
+        else:
+            await asyncio.to_thread(self.futures[name].result)  # an error of our own while merging ends the run
+            with self.drive.reading() as dao:
+                well = dao.workstreams.get(name).state in {WorkstreamState.COMPLETED, WorkstreamState.SKIPPED}
+        lost = self.schedule.ended(name, well=well)
+        lose_tasks(self.drive, [task_id for task_id in lost if task_id in self.by_id], because=name)

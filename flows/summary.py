@@ -1,0 +1,68 @@
+"""Phase 5: derive the end of the run from its workstreams, and tell what it amounted to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from prefect_acms.canonical.events import Notice
+from prefect_acms.canonical.run import RunState, RunTrigger
+from prefect_acms.canonical.verdicts import Child, Verdict, run_verdict
+from prefect_acms.dao.store import UnitOfWork
+from prefect_acms.tasks.artifacts import publish_summary
+from prefect_acms.tasks.driving import Drive, drive_run, phase
+from prefect_acms.tasks.ending import release_workers, remove_worktrees
+from prefect_acms.tasks.merging import drop_merged_branches
+from prefect_acms.tasks.reports import write_reports
+from prefect_acms.tasks.summary import build_summary
+from prefect_acms.tasks.summary_model import Summary
+
+
+@flow(name="acms-summary", flow_run_name="summarize {run_id}", persist_result=False)
+async def summarize_run(run_id: str, epoch: int | None = None, database_url: str | None = None) -> Summary:
+    """End the run as its workstreams say, put its worktrees away, and write the reports into its folder."""
+    drive = drive_run(run_id, epoch=epoch, database_url=database_url)
+    with phase(drive, "summary") as artifacts:
+        with drive.begin() as dao:
+            conclude(dao, drive)
+        remove_worktrees(drive)
+        drop_merged_branches(drive)
+        artifacts["files"] = sorted(path.name for path in write_run_reports(drive))
+    # Once more, now that the last phase has ended too: its time belongs into the report.
+    write_run_reports(drive)
+    summary = build_summary(drive.store, run_id, drive.repository)
+    await publish_summary(drive, summary)
+    return summary
+
+
+def write_run_reports(drive: Drive) -> tuple[Path, ...]:
+    """Write summary.json, summary.md and report.html of the run as it stands."""
+    return write_reports(build_summary(drive.store, drive.run_id, drive.repository), drive.folder)
+
+
+def conclude(dao: UnitOfWork, drive: Drive) -> None:
+    """Move the run to the state that its workstreams say; a run that has ended stays as it is."""
+    run = dao.runs.get(drive.run_id)
+    if run.state != RunState.RUNNING:
+        return
+    release_workers(dao, drive.run_id)
+    children = [Child(row.state, row.is_critical) for row in dao.workstreams.of_run(drive.run_id)]
+    verdict = run_verdict(children, allow_noncritical_failures=drive.config.execution.allow_noncritical_failures)
+    match verdict:
+        case Verdict.SUCCEEDED:
+            dao.runs.advance(drive.run_id, RunTrigger.ALL_WORKSTREAMS_COMPLETE)
+        case Verdict.DEGRADED:
+            reason = "something that is not critical failed"
+            dao.runs.change(drive.run_id, metadata={"degraded": True})
+            dao.runs.note(drive.run_id, Notice.RUN_DEGRADED, reason=reason)
+            dao.runs.advance(drive.run_id, RunTrigger.ALL_WORKSTREAMS_COMPLETE, reason=reason)
+        case _:
+            critical = any(child.is_critical and child.state == "failed" for child in children)
+            trigger = RunTrigger.CRITICAL_WORKSTREAM_FAILED if critical else RunTrigger.INCOMPLETE
+            dao.runs.advance(drive.run_id, trigger, error=_failures(dao, drive))
+
+
+def _failures(dao: UnitOfWork, drive: Drive) -> str:
+    failed = [row for row in dao.workstreams.of_run(drive.run_id) if row.state in {"failed", "cancelled"}]
+    return "; ".join(f"{row.name}: {row.error or row.state}" for row in failed) or "no workstream was completed"

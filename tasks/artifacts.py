@@ -1,0 +1,114 @@
+"""Prefect artifacts: what a person sees of a run in the UI. One a phase; a failing one never fails the run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.context import FlowRunContext
+from prefect.exceptions import PrefectException
+from prefect.logging import get_run_logger
+
+from prefect_acms.tasks.discovery import DiscoveryResult
+from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.plans import Plan, Workstream
+from prefect_acms.tasks.reports import summary_markdown
+from prefect_acms.tasks.summary_model import Summary
+
+MOST_ROWS = 500
+"""Rows that a table artifact shows at most; the files of the run have them all."""
+
+
+async def publish_gaps(drive: Drive, result: DiscoveryResult) -> None:
+    """Show the gaps as a table."""
+    rows = [
+        {
+            "severity": gap.severity.value,
+            "rule": f"{gap.source} {gap.rule_id}",
+            "where": f"{gap.file_paths[0]}:{gap.start_line or ''}" if gap.file_paths else "",
+            "title": gap.title,
+            "fixable": gap.fixable,
+        }
+        for gap in result.gaps
+    ]
+    asked = ", ".join(f"{source.name} ({source.problem or source.count})" for source in result.sources)
+    await _table(drive, "gaps", rows, f"{len(rows)} gaps; asked: {asked}")
+
+
+async def publish_workstreams(drive: Drive, workstreams: Sequence[Workstream]) -> None:
+    """Show the workstreams as a table."""
+    rows = [
+        {
+            "workstream": workstream.name,
+            "priority": workstream.priority_score,
+            "effort": workstream.effort.value,
+            "gaps": len(workstream.gaps),
+            "files": len(workstream.file_scope),
+            "waits for": ", ".join(workstream.depends_on),
+        }
+        for workstream in workstreams
+    ]
+    await _table(drive, "workstreams", rows, f"{len(rows)} workstreams")
+
+
+async def publish_plan(drive: Drive, plan: Plan) -> None:
+    """Show the plan: its tasks, and their DAG as a mermaid diagram."""
+    names = {planned.key: f"t{number}" for number, planned in enumerate(plan.tasks)}
+    lines = ["graph LR", *(f'    {names[planned.key]}["{planned.key}"]' for planned in plan.tasks)]
+    lines += [f"    {names[up]} --> {names[planned.key]}" for planned in plan.tasks for up in planned.depends_on]
+    text = [f"# Plan: {len(plan.tasks)} tasks for {len(plan.gaps)} gaps", ""]
+    text += [f"- `{planned.key}`: {planned.description}" for planned in plan.tasks[:MOST_ROWS]]
+    text += ["", "```mermaid", *lines[: 2 * MOST_ROWS], "```"]
+    await _markdown(drive, "plan", "\n".join(text), "the plan and its DAG")
+
+
+async def publish_patches(drive: Drive) -> None:
+    """Show the patches with their diffs."""
+    with drive.reading() as dao:
+        entries = dao.ledger.of_run(drive.run_id)
+        patches = {entry.id: dao.patches.get(entry.patch_id) for entry in entries}
+    text = [f"# {len(entries)} patches"]
+    for entry in entries[:MOST_ROWS]:
+        patch = patches[entry.id]
+        text += ["", f"## {', '.join(patch.files[:3])}: {entry.state}", ""]
+        text += [entry.quarantine_reason or f"+{patch.lines_added} -{patch.lines_removed}", "", *_fenced(patch.content)]
+    await _markdown(drive, "patches", "\n".join(text), f"{len(entries)} patches with their diffs")
+
+
+async def publish_summary(drive: Drive, summary: Summary) -> None:
+    """Show what the run amounted to."""
+    await _markdown(drive, "summary", summary_markdown(summary), "what was found, fixed and deferred")
+
+
+def _fenced(diff: bytes | str) -> list[str]:
+    text = diff.decode("utf-8", errors="replace") if isinstance(diff, bytes) else diff
+    fence = "`" * 4
+    while fence in text:
+        fence += "`"
+    return [f"{fence}diff", text.rstrip("\n")[:20_000], fence]
+
+
+async def _table(drive: Drive, name: str, rows: list[dict[str, Any]], description: str) -> None:
+    shown = rows[:MOST_ROWS]
+    if len(shown) < len(rows):
+        description += f"; the first {len(shown)} are shown, {name}.json in the run's folder has all"
+    await _publish(acreate_table_artifact(table=shown, key=_key(drive, name), description=description))
+
+
+async def _markdown(drive: Drive, name: str, text: str, description: str) -> None:
+    await _publish(acreate_markdown_artifact(markdown=text, key=_key(drive, name), description=description))
+
+
+def _key(drive: Drive, name: str) -> str:
+    """Artifact keys are lower-case letters, digits and dashes; one a repository, so that the UI shows its history."""
+    project = "".join(char if char.isalnum() and char.isascii() else "-" for char in drive.repository.top.name.lower())
+    return f"acms-{project.strip('-') or 'repository'}-{name}"
+
+
+async def _publish(creating: Awaitable[Any]) -> None:
+    try:
+        await creating
+    except (PrefectException, OSError) as error:
+        if FlowRunContext.get() is not None:
+            get_run_logger().warning("an artifact could not be stored: %s", error)

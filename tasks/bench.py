@@ -1,0 +1,58 @@
+"""Where a task works: its workstream's worktree, its gaps, and the pattern that governs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prefect_acms.dao.tasks import TaskRow
+from prefect_acms.tasks.baseline import Baseline
+from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.environment import Environment
+from prefect_acms.tasks.gap_rows import gap_of
+from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.gate_rows import Judged, Subject, judged_tree
+from prefect_acms.tasks.patterns import Pattern, PatternIndex
+from prefect_acms.tasks.preparation import prepared_worktree
+from prefect_acms.tasks.rescans import Rescanner
+from prefect_acms.tasks.worktrees import Worktree
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where a task works: the worktree of its workstream, its gaps, and the pattern that governs it."""
+
+    drive: Drive
+    task: TaskRow
+    worktree: Worktree
+    environment: Environment
+    gaps: tuple[Gap, ...]
+    pattern: Pattern
+
+    @classmethod
+    def of(cls, drive: Drive, task: TaskRow) -> Bench:
+        """Set the bench up; the first task of a workstream makes its worktree from what has been merged so far."""
+        with drive.reading() as dao:
+            workstream = dao.workstreams.get(task.workstream_id)
+            wanted = set(task.info["gaps"])
+            rows = [row for row in dao.gaps.of_workstream(task.workstream_id) if row.fingerprint in wanted]
+        branch = drive.repository.ref(f"refs/heads/{workstream.branch}")
+        worktree, environment = prepared_worktree(drive, workstream.info["key"], branch or drive.result_head())
+        worktree.reset()
+        pattern = PatternIndex.load(drive.config.execution.tool_files).get(task.pattern_id or "")
+        return cls(drive, task, worktree, environment, tuple(gap_of(row) for row in rows), pattern)
+
+    @property
+    def files(self) -> frozenset[str]:
+        """The files that the task's gaps are in."""
+        return frozenset(path for gap in self.gaps for path in gap.file_paths)
+
+    @property
+    def rescanner(self) -> Rescanner:
+        """Asks the sources of the task's gaps."""
+        return Rescanner.of(self.drive, self.worktree, self.environment, self.gaps)
+
+    def judged(self, baseline: Baseline, touched: Sequence[str], entry_id: str | None = None) -> Judged:
+        """Let the gates judge the tree of the bench; `entry_id` is the patch that it is about, if it is one."""
+        subject = Subject(self.task.workstream_id, self.task.id, entry_id)
+        return judged_tree(self.drive, baseline, self.worktree, self.environment, touched=touched, subject=subject)

@@ -1,0 +1,79 @@
+"""Asking every gap source, and telling which of them worked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prefect_acms.canonical.errors import BadInput, EverySourceFailed, SourceFailed
+from prefect_acms.tasks.gaps import Gap, gap_order
+from prefect_acms.tasks.sources import Discovered, GapSource, Scan, load_sources
+
+
+class SourceOutcome(BaseModel):
+    """How one source did."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    ok: bool
+    count: int = Field(default=0, description="gaps that it found, also those that another had found already")
+    version: str = ""
+    problem: str | None = Field(default=None, description="why it failed")
+    duration: float = Field(default=0.0, description="seconds")
+
+
+class DiscoveryResult(BaseModel):
+    """What all sources found, each gap once, in the order of the files; and how each source did."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gaps: tuple[Gap, ...]
+    sources: tuple[SourceOutcome, ...]
+
+
+def discover(scan: Scan, names: Iterable[str]) -> DiscoveryResult:
+    """Ask the sources of these names one after the other; one that fails does not hide the others.
+
+    Raises EverySourceFailed when none worked, and BadInput (an unknown name, a broken report) as it is.
+    """
+    return discover_from(load_sources(names), scan)
+
+
+def discover_from(sources: Iterable[GapSource], scan: Scan) -> DiscoveryResult:
+    """Ask these sources; where two know the same fingerprint, the first one's gap stands."""
+    gaps: dict[str, Gap] = {}
+    outcomes: list[SourceOutcome] = []
+    for source in sources:
+        outcome, found = _asked(source, scan)
+        outcomes.append(outcome)
+        for gap in found:
+            gaps.setdefault(gap.fingerprint, gap)
+    if outcomes and not any(outcome.ok for outcome in outcomes):
+        problem = "; ".join(f"{outcome.name}: {outcome.problem}" for outcome in outcomes)
+        raise EverySourceFailed(source="all", problem=problem)
+    return DiscoveryResult(gaps=tuple(sorted(gaps.values(), key=gap_order)), sources=tuple(outcomes))
+
+
+def _asked(source: GapSource, scan: Scan) -> tuple[SourceOutcome, tuple[Gap, ...]]:
+    began = time.monotonic()
+    found, problem = Discovered(()), None
+    try:
+        found = source.discover(scan)
+    except BadInput:
+        raise
+    except SourceFailed as error:
+        problem = str(error.facts["problem"])
+    except Exception as error:  # noqa: BLE001 - a foreign source may raise anything, and must not hide the others
+        problem = f"{type(error).__name__}: {error}"
+    outcome = SourceOutcome(
+        name=source.name,
+        ok=problem is None,
+        count=len(found.gaps),
+        version=found.version,
+        problem=problem,
+        duration=time.monotonic() - began,
+    )
+    return outcome, found.gaps

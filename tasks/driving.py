@@ -1,0 +1,123 @@
+"""A driven run: its store behind a fence, its repository and its places, for whoever works on it in this process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefect_acms.blocks.config import PipelineConfig
+from prefect_acms.canonical.errors import NotFound
+from prefect_acms.dao.home import acms_home
+from prefect_acms.dao.unit import Fence
+from prefect_acms.dao.store import Store, UnitOfWork, open_store
+from prefect_acms.tasks.baseline import Baseline
+from prefect_acms.tasks.git import Repository
+
+
+@dataclass(eq=False)
+class Drive:
+    """One run in the hands of this process; every write it makes carries the epoch that was given to it."""
+
+    store: Store
+    run_id: str
+    epoch: int
+    config: PipelineConfig
+    repository: Repository
+    base_commit: str
+    merging: threading.Lock = field(default_factory=threading.Lock)
+    pids: set[int] = field(default_factory=set)
+    baseline: Baseline | None = None
+
+    def begin(self) -> AbstractContextManager[UnitOfWork]:
+        """A unit of work that is refused once somebody else drives the run."""
+        return self.store.begin(fence=Fence(self.run_id, self.epoch))
+
+    def reading(self) -> AbstractContextManager[UnitOfWork]:
+        """A unit of work that only reads."""
+        return self.store.begin(read_only=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's files lie, inside the repository it works on."""
+        return self.repository.top / ".acms_runs" / self.run_id
+
+    def worktree(self, key: str) -> Path:
+        """Where the worktree of that key lies, outside the repository."""
+        return acms_home() / "worktrees" / self.run_id / key
+
+    @property
+    def result_ref(self) -> str:
+        """The branch on which everything that passed ends up."""
+        return f"refs/heads/acms/{self.run_id}"
+
+    def workstream_ref(self, key: str) -> str:
+        """The branch of one workstream; git can't hold `acms/X` and `acms/X/Y` side by side."""
+        return f"refs/heads/acms/work/{self.run_id}/{key}"
+
+    def result_head(self) -> str:
+        """The commit on which the next workstream builds: the result so far, or the base."""
+        return self.repository.ref(self.result_ref) or self.base_commit
+
+
+_DRIVES: dict[str, Drive] = {}
+_LOCK = threading.Lock()
+
+
+def drive_run(run_id: str, *, epoch: int | None = None, database_url: str | None = None) -> Drive:
+    """The drive of a run in this process; without an epoch the run is taken over, which fences off its driver before.
+
+    Raises NotFound for an unknown run and Superseded when the epoch is an old one.
+    """
+    with _LOCK:
+        known = _DRIVES.get(run_id)
+        if known is not None and epoch == known.epoch:
+            return known
+        store = open_store(database_url)
+        with store.begin() as dao:
+            run = dao.runs.get(run_id)
+            held = dao.runs.take_over(run_id) if epoch is None else epoch
+        config = PipelineConfig.model_validate(run.config)
+        drive = Drive(store, run_id, held, config, Repository.open(Path(run.repo_root)), run.base_commit)
+        _DRIVES[run_id] = drive
+        return drive
+
+
+def drives() -> list[Drive]:
+    """The runs that this process drives."""
+    with _LOCK:
+        return list(_DRIVES.values())
+
+
+def release_run(run_id: str) -> None:
+    """Forget the drive of a run that has ended."""
+    with _LOCK:
+        _DRIVES.pop(run_id, None)
+
+
+@contextmanager
+def phase(drive: Drive, name: str) -> Iterator[dict[str, Any]]:
+    """Record a phase of the run around a block of work; what the block puts into the dict is kept as its artifacts."""
+    with drive.begin() as dao:
+        row = dao.phases.create(run_id=drive.run_id, name=name)
+    artifacts: dict[str, Any] = {}
+    outcome = "failed"
+    try:
+        yield artifacts
+        outcome = "completed"
+    finally:
+        # The run may have been taken over meanwhile; then the phase is the new driver's to end.
+        with drive.store.begin() as dao:
+            dao.phases.finish(row.id, outcome, artifacts)
+
+
+def phase_artifacts(drive: Drive, name: str) -> dict[str, Any]:
+    """What a phase of the run left behind; raises NotFound while it has not completed."""
+    with drive.reading() as dao:
+        done = [row for row in dao.phases.of_run(drive.run_id) if row.name == name and row.outcome == "completed"]
+    if not done:
+        raise NotFound(entity="completed phase", id=name)
+    return dict(done[-1].artifacts or {})

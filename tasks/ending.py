@@ -1,0 +1,148 @@
+"""The end of a run that does not succeed: children first, in one unit of work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from typing import Any
+
+from prefect_acms.canonical.gap import GapState, GapTrigger
+from prefect_acms.canonical.machines import MACHINES
+from prefect_acms.canonical.patch import PatchState, PatchTrigger
+from prefect_acms.canonical.run import RunTrigger
+from prefect_acms.canonical.task import TaskTrigger
+from prefect_acms.canonical.test_gate import TestGateState, TestGateTrigger
+from prefect_acms.canonical.uet_worker import UetWorkerState, UetWorkerTrigger
+from prefect_acms.canonical.verdicts import patch_on_run_end
+from prefect_acms.canonical.worker import WorkerState, WorkerTrigger
+from prefect_acms.canonical.workstream import WorkstreamTrigger
+from prefect_acms.dao.store import UnitOfWork
+from prefect_acms.tasks.driving import Drive
+
+CANCELLED_EXIT_CODE = -signal.SIGTERM
+
+
+def end_run(drive: Drive, trigger: RunTrigger, reason: str, *, operator: str | None = None) -> None:
+    """Cancel or fail a run: stop its tools, put its worktrees away, end its children, then the run itself.
+
+    A run that has ended already stays as it is, so that this may be told more than once.
+    """
+    stop_tools(drive)
+    remove_worktrees(drive)
+    with drive.begin() as dao:
+        run = dao.runs.get(drive.run_id)
+        if run.state in MACHINES["run"].terminal:
+            return
+        if run.state == "running":
+            _end_children(dao, drive.run_id, reason, cancelled=trigger is RunTrigger.USER_CANCELLED)
+        columns: dict[str, Any] = {}
+        if trigger in {RunTrigger.RUN_CRASHED, RunTrigger.INCOMPLETE, RunTrigger.CRITICAL_WORKSTREAM_FAILED}:
+            columns["error"] = reason
+        if trigger in {RunTrigger.SAFETY_VIOLATION, RunTrigger.UNRESOLVED_OUTCOME}:
+            columns["quarantine_reason"] = reason
+        dao.runs.advance(drive.run_id, trigger, reason=reason, operator=operator, **columns)
+
+
+def stop_tools(drive: Drive) -> None:
+    """End the process group of every tool and gate that this process runs for the run."""
+    for pid in sorted(drive.pids):
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            drive.pids.discard(pid)
+
+
+def remove_worktrees(drive: Drive) -> None:
+    """Take the run's worktrees away; commits are on branches and patches in the store, so nothing is lost."""
+    folder = drive.worktree("base").parent
+    shutil.rmtree(folder, ignore_errors=True)
+    drive.repository.prune()
+
+
+def _end_children(dao: UnitOfWork, run_id: str, reason: str, *, cancelled: bool) -> None:
+    _end_gates(dao, run_id, reason)
+    _end_patches(dao, run_id, reason)
+    for task in dao.tasks.of_run(run_id):
+        if task.state not in MACHINES["task"].terminal:
+            dao.tasks.advance(
+                task.id, TaskTrigger.USER_CANCELLED if cancelled else TaskTrigger.RUN_ENDED, reason=reason
+            )
+    release_workers(dao, run_id)
+    for gap in dao.gaps.of_run(run_id):
+        trigger = _GAP_END.get(GapState(gap.state))
+        if trigger is not None:
+            dao.gaps.advance(gap.id, trigger, deferred_reason=reason)
+    for workstream in dao.workstreams.of_run(run_id):
+        if workstream.state not in MACHINES["workstream"].terminal:
+            dao.workstreams.advance(
+                workstream.id,
+                WorkstreamTrigger.USER_CANCELLED if cancelled else WorkstreamTrigger.RUN_ENDED,
+                reason=reason,
+            )
+
+
+_GAP_END = {
+    GapState.DISCOVERED: GapTrigger.DISABLED,
+    GapState.CLUSTERED: GapTrigger.DISABLED,
+    GapState.PLANNED: GapTrigger.RUN_ENDED,
+    GapState.IN_PROGRESS: GapTrigger.RUN_ENDED,
+}
+
+
+def _end_gates(dao: UnitOfWork, run_id: str, reason: str) -> None:
+    for gate in dao.test_gates.of_run(run_id):
+        if gate.state == TestGateState.RUNNING:
+            dao.test_gates.advance(
+                gate.id,
+                TestGateTrigger.UNEXPECTED_EXIT_CODE,
+                reason=reason,
+                exit_code=CANCELLED_EXIT_CODE,
+                stdout="",
+                stderr=reason,
+                duration_sec=0.0,
+                timed_out=False,
+            )
+
+
+def _end_patches(dao: UnitOfWork, run_id: str, reason: str) -> None:
+    for entry in dao.ledger.of_run(run_id):
+        if patch_on_run_end(entry.state) == PatchState.DROPPED:
+            dao.ledger.advance(entry.id, PatchTrigger.RUN_ENDED, to=PatchState.DROPPED, reason=reason)
+        elif entry.state in _QUARANTINED_BY:
+            dao.ledger.advance(
+                entry.id,
+                _QUARANTINED_BY[PatchState(entry.state)],
+                to=PatchState.QUARANTINED,
+                reason=reason,
+                facts={"reverted": True},
+                quarantine_reason=reason,
+            )
+
+
+_QUARANTINED_BY = {
+    PatchState.APPLIED: PatchTrigger.RUN_ENDED,
+    PatchState.APPLY_FAILED: PatchTrigger.APPLY_EXHAUSTED,
+    PatchState.VERIFIED: PatchTrigger.COMMIT_FAILED,
+}
+
+
+def release_workers(dao: UnitOfWork, run_id: str) -> None:
+    """Shut down the run's worker slots and the records of its tools' processes."""
+    for worker in dao.workers.of_run(run_id):
+        if worker.state == WorkerState.BUSY:
+            dao.workers.advance(worker.id, WorkerTrigger.TASK_FINISHED, current_load=0)
+        if worker.state in {WorkerState.BUSY, WorkerState.IDLE}:
+            dao.workers.advance(worker.id, WorkerTrigger.SHUTDOWN_REQUESTED)
+    for process in dao.uet_workers.of_run(run_id):
+        ending = _PROCESS_END.get(UetWorkerState(process.state))
+        if ending is not None:
+            dao.uet_workers.advance(process.id, ending)
+
+
+_PROCESS_END: dict[UetWorkerState, UetWorkerTrigger] = {
+    UetWorkerState.SPAWNING: UetWorkerTrigger.SPAWN_FAILED,
+    UetWorkerState.IDLE: UetWorkerTrigger.SHUTDOWN_REQUESTED,
+    UetWorkerState.BUSY: UetWorkerTrigger.CRASHED,
+    UetWorkerState.DRAINING: UetWorkerTrigger.CRASHED,
+}

@@ -1,0 +1,51 @@
+"""The fate of each gap: resolved when a re-scan of the merged tree no longer finds it, else deferred with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from prefect_acms.canonical.gap import GapState, GapTrigger
+from prefect_acms.dao.gaps import GapRow
+from prefect_acms.dao.store import UnitOfWork
+from prefect_acms.dao.tasks import TaskRow
+
+
+def resolve_gaps(dao: UnitOfWork, workstream_id: str, *, remaining: Collection[str], merged_into: str) -> None:
+    """Resolve the gaps that the re-scan no longer finds; the commit that was scanned is kept with each."""
+    for gap in dao.gaps.of_workstream(workstream_id):
+        if gap.state == GapState.IN_PROGRESS and gap.fingerprint not in remaining:
+            dao.gaps.change(gap.id, metadata={"proved_at": merged_into})
+            dao.gaps.advance(gap.id, GapTrigger.RESCAN_CLEAN, facts={"rescan_fingerprints": sorted(remaining)})
+
+
+def defer_gaps(dao: UnitOfWork, workstream_id: str) -> None:
+    """Defer what is left of a workstream that has ended, each gap with the reason that its tasks give."""
+    tasks = dao.tasks.of_workstream(workstream_id)
+    ended = dao.workstreams.get(workstream_id)
+    for gap in dao.gaps.of_workstream(workstream_id):
+        own = [task for task in tasks if gap.fingerprint in task.info.get("gaps", ())]
+        if gap.state == GapState.PLANNED:
+            dao.gaps.advance(gap.id, GapTrigger.TASK_NOT_RUN, deferred_reason=_errors(own) or "its task was not run")
+        elif gap.state == GapState.IN_PROGRESS:
+            trigger, reason = _left_over(gap, own, ended.error)
+            dao.gaps.advance(gap.id, trigger, deferred_reason=reason)
+
+
+def _left_over(gap: GapRow, tasks: Iterable[TaskRow], workstream_error: str | None) -> tuple[GapTrigger, str]:
+    for rejected in _rejected(tasks):
+        if set(rejected["files"]) & set(gap.file_paths):
+            return GapTrigger.PATCH_QUARANTINED, f"its patch is quarantined: {rejected['reason']}"
+    if errors := _errors(tasks):
+        return GapTrigger.TASK_FAILED, errors
+    if workstream_error is not None:
+        return GapTrigger.PATCH_QUARANTINED, workstream_error
+    return GapTrigger.STILL_PRESENT, "a re-scan of the result still finds it"
+
+
+def _rejected(tasks: Iterable[TaskRow]) -> list[dict[str, Any]]:
+    return [rejected for task in tasks for rejected in task.info.get("rejected", ())]
+
+
+def _errors(tasks: Iterable[TaskRow]) -> str:
+    return "; ".join(task.last_error for task in tasks if task.last_error)

@@ -1,0 +1,99 @@
+"""Guardrails: what a task may do, asked before it does it. What is not known to be allowed is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from pathspec import GitIgnoreSpec
+
+from prefect_acms.blocks.tool_profile import Tier, ToolProfile
+from prefect_acms.canonical.errors import GuardrailViolation
+
+
+class GuardedPattern(Protocol):
+    """What a guardrail has to know about a pattern of the pattern index."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it may be used at all."""
+
+    @property
+    def allowed_tools(self) -> Sequence[str]:
+        """The tools that may carry it out."""
+
+
+def check_task(
+    pattern: GuardedPattern | None,
+    tool: ToolProfile,
+    files: Iterable[str],
+    *,
+    scope: Sequence[str],
+    protected: Sequence[str] = (),
+    ceiling: Tier = Tier.MEDIUM,
+) -> None:
+    """Let a task pass, or raise GuardrailViolation naming the rule that it breaks.
+
+    `scope` and `protected` are gitwildmatch patterns; a pattern of the scope starts at the repository's top.
+    """
+    check_tool(pattern, tool, ceiling=ceiling)
+    check_paths(files, scope=scope, protected=protected)
+
+
+def check_tool(pattern: GuardedPattern | None, tool: ToolProfile, *, ceiling: Tier = Tier.MEDIUM) -> None:
+    """Refuse a pattern that is unknown or disabled, and a tool that it does not allow or that is not safe enough."""
+    if pattern is None:
+        raise GuardrailViolation(rule="pattern", problem="the task names no known pattern")
+    if not pattern.enabled:
+        raise GuardrailViolation(rule="pattern", problem=f"pattern {pattern.id} is disabled")
+    if tool.tool_id not in pattern.allowed_tools:
+        problem = f"pattern {pattern.id} allows {sorted(pattern.allowed_tools)}, not {tool.tool_id}"
+        raise GuardrailViolation(rule="tool", problem=problem)
+    if tool.safety_tier.rank > ceiling.rank:
+        problem = f"{tool.tool_id} has safety tier {tool.safety_tier}, the run allows up to {ceiling}"
+        raise GuardrailViolation(rule="safety_tier", problem=problem)
+
+
+def check_paths(paths: Iterable[str], *, scope: Sequence[str], protected: Sequence[str] = ()) -> None:
+    """Refuse paths that leave the repository, that are outside the scope, or that are protected."""
+    asked = tuple(paths)
+    for path in asked:
+        if problem := escape(path):
+            raise GuardrailViolation(rule="path", problem=f"{path!r} {problem}")
+    if outside := outside_scope(asked, scope):
+        raise GuardrailViolation(
+            rule="scope", problem=f"{', '.join(outside)} outside of {', '.join(scope) or 'nothing'}"
+        )
+    if hit := protected_among(asked, protected):
+        raise GuardrailViolation(rule="protected_paths", problem=f"{', '.join(hit)} must not be changed")
+
+
+def escape(path: str) -> str | None:
+    """Why a path can't be one of a repository's files, or None."""
+    parts = PurePosixPath(path).parts
+    if not parts or "\0" in path:
+        return "is not a path"
+    if PurePosixPath(path).is_absolute():
+        return "is absolute"
+    if ".." in parts:
+        return "leaves the repository"
+    # A file system that ignores case finds .git under every spelling of it.
+    return "is inside .git" if any(part.lower() == ".git" for part in parts) else None
+
+
+def outside_scope(paths: Iterable[str], scope: Sequence[str]) -> tuple[str, ...]:
+    """The paths that no entry of the scope covers, sorted; an entry is a path or a pattern, from the top."""
+    exact = set(scope)
+    anchored = GitIgnoreSpec.from_lines(entry if entry.startswith("/") else f"/{entry}" for entry in scope)
+    return tuple(sorted(path for path in set(paths) if path not in exact and not anchored.match_file(path)))
+
+
+def protected_among(paths: Iterable[str], protected: Sequence[str]) -> tuple[str, ...]:
+    """The paths that a protecting pattern covers, sorted; patterns are read as git reads .gitignore."""
+    spec = GitIgnoreSpec.from_lines(protected)
+    return tuple(sorted(path for path in set(paths) if spec.match_file(path)))

@@ -1,0 +1,192 @@
+"""What gates have against a patch: only what is new since the base commit, and every test that no longer runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from prefect_acms.canonical.test_gate import GateType
+from prefect_acms.tasks.environment import Environment
+from prefect_acms.tasks.fingerprints import compare
+from prefect_acms.tasks.gates import GateCommand, GateResult, finding_line, rerun_alone, run_gate
+from prefect_acms.tasks.junit import BAD, RAN
+from prefect_acms.tasks.processes import OnOutput
+from prefect_acms.tasks.pytest_runs import is_test_file
+from prefect_acms.tasks.worktrees import Worktree
+
+MOST_RERUNS = 20
+"""More newly failing tests than this are not run again: so many are not flaky, they are broken."""
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether a gate lets a patch pass, and why not: what fails anew, and which tests no longer run.
+
+    `flaky` tests failed, but passed when they were run again alone; they are recorded, not blamed on the patch.
+    """
+
+    passed: bool
+    new: tuple[str, ...]
+    missing: tuple[str, ...]
+    sentence: str
+    flaky: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GateStep:
+    """One run of a gate for a patch: on the patched tree as it is, or with the tests of the base commit in it."""
+
+    gate: GateCommand
+    with_base_tests: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GateRun:
+    """A step that was taken: what the gate said, and what that means."""
+
+    step: GateStep
+    result: GateResult
+    judgement: Judgement
+
+    @property
+    def gate(self) -> GateCommand:
+        """The gate."""
+        return self.step.gate
+
+
+def judge(base: GateResult, result: GateResult, *, flaky: Sequence[str] = ()) -> Judgement:
+    """Compare what a gate says now with what it said at the base commit.
+
+    A gate that could not judge then can't now, and lets nothing pass: whether it is asked at all is the caller's
+    policy. A gate that could judge then and can't now has been broken by the patch.
+    """
+    name = result.gate.gate_type.value
+    if base.unavailable is not None:
+        return _refused(f"{name} can't judge, it could not at the base commit: {base.unavailable}")
+    if result.unavailable is not None:
+        missing = _missing(base, result)
+        return _refused(f"{name} can't run any more: {result.unavailable}", missing=missing)
+    match result.gate.structured:
+        case "ruff":
+            return _judge_findings(name, base, result)
+        case "pytest":
+            return _judge_tests(name, base, result, flaky)
+        case _:
+            return _judge_exit_code(name, base, result)
+
+
+def steps_for(gates: Iterable[GateCommand], touched: Iterable[str]) -> tuple[GateStep, ...]:
+    """The runs that a patch of these files needs, in order.
+
+    A patch that touches tests is judged by the tests of the base commit first, and by its own after that.
+    """
+    files = tuple(touched)
+    tests = [path for path in files if is_test_file(path)]
+    by_base = bool(tests) and len(tests) < len(files)
+    return tuple(
+        step
+        for gate in gates
+        for step in (GateStep(gate, with_base_tests=True), GateStep(gate))
+        if not step.with_base_tests or (by_base and gate.gate_type is not GateType.LINT)
+    )
+
+
+def take_step(  # noqa: PLR0917  # all six are always needed
+    step: GateStep,
+    worktree: Worktree,
+    touched: Iterable[str],
+    base: GateResult,
+    environment: Environment,
+    base_commit: str,
+    *,
+    on_output: OnOutput | None = None,
+    on_start: Callable[[int], None] | None = None,
+) -> GateRun:
+    """Run a gate on the applied patch and judge it; the tree is exactly the patched one again afterwards."""
+    tree, root = worktree.tree(), worktree.path
+    try:
+        if step.with_base_tests:
+            worktree.show([path for path in touched if is_test_file(path)], base_commit)
+        result = run_gate(step.gate, root, environment, on_output=on_output, on_start=on_start)
+        judgement = judge(base, result)
+        if flaky := _flaky(step.gate, judgement, worktree, environment):
+            judgement = judge(base, result, flaky=flaky)
+    finally:
+        worktree.reset(tree)
+    return GateRun(step, result, judgement)
+
+
+def _flaky(gate: GateCommand, judgement: Judgement, worktree: Worktree, environment: Environment) -> tuple[str, ...]:
+    tests = tuple(name for name in judgement.new if "::" in name)
+    if gate.structured != "pytest" or not tests or len(tests) > MOST_RERUNS:
+        return ()
+    return rerun_alone(gate, tests, worktree.path, environment)
+
+
+def _refused(sentence: str, *, new: Sequence[str] = (), missing: Sequence[str] = ()) -> Judgement:
+    return Judgement(passed=False, new=tuple(new), missing=tuple(missing), sentence=sentence)
+
+
+def _judge_findings(name: str, base: GateResult, result: GateResult) -> Judgement:
+    new = [finding_line(finding) for finding in compare(base.findings, result.findings).new]
+    if new:
+        return _refused(f"{name}: {_counted(new, 'new finding')}", new=new)
+    sentence = f"{name}: nothing new, {len(result.findings)} finding(s) as before"
+    return Judgement(passed=True, new=(), missing=(), sentence=sentence)
+
+
+def _judge_tests(name: str, base: GateResult, result: GateResult, flaky: Sequence[str]) -> Judgement:
+    new = [test for test in _failing(base, result) if test not in flaky]
+    missing = _missing(base, result)
+    problems = []
+    if new:
+        reasons = [f"{test} ({result.tests[test].message})" for test in new]
+        problems.append(_counted(reasons, "test that fails and did not"))
+    if missing:
+        problems.append(_counted(missing, "test that ran and no longer runs"))
+    if not problems and not flaky and base.exit_code == 0 != result.exit_code:
+        problems.append(f"no test fails, but it ends with exit code {result.exit_code} instead of 0")
+    if problems:
+        return Judgement(
+            passed=False, new=tuple(new), missing=missing, sentence=f"{name}: {'; '.join(problems)}", flaky=tuple(flaky)
+        )
+    ran = sum(outcome in RAN for outcome in result.outcomes.values())
+    red = sum(outcome in BAD for outcome in result.outcomes.values())
+    sentence = f"{name}: {ran} test(s) ran, {red - len(flaky)} red as before"
+    if flaky:
+        sentence += f", flaky: {', '.join(flaky)}"
+    return Judgement(passed=True, new=(), missing=(), sentence=sentence, flaky=tuple(flaky))
+
+
+def _judge_exit_code(name: str, base: GateResult, result: GateResult) -> Judgement:
+    if result.exit_code != 0 == base.exit_code:
+        problem = f"exit code {result.exit_code}"
+        return _refused(f"{name}: it ended with 0 at the base commit and ends with {problem} now", new=[problem])
+    return Judgement(passed=True, new=(), missing=(), sentence=f"{name}: exit code {result.exit_code}")
+
+
+def _failing(base: GateResult, result: GateResult) -> list[str]:
+    """The tests that are red now and were not; those of a file that could not even be collected before are not new."""
+    unreadable = {test for test, outcome in base.outcomes.items() if outcome == "error" and "::" not in test}
+    return [
+        test
+        for test, outcome in sorted(result.outcomes.items())
+        if outcome in BAD and base.outcomes.get(test) not in BAD and test.partition("::")[0] not in unreadable
+    ]
+
+
+def _missing(base: GateResult, result: GateResult) -> tuple[str, ...]:
+    """The tests that ran then and do not now: gone, skipped, deselected, or in a file that can't be collected."""
+    return tuple(
+        test
+        for test, outcome in sorted(base.outcomes.items())
+        if outcome in RAN and "::" in test and result.outcomes.get(test) not in RAN
+    )
+
+
+def _counted(things: Sequence[str], what: str) -> str:
+    shown = "; ".join(things[:_SHOWN])
+    more = f"; and {len(things) - _SHOWN} more" if len(things) > _SHOWN else ""
+    return f"{len(things)} {what}: {shown}{more}"

@@ -1,0 +1,44 @@
+"""What of a run has really landed in git: its commits, and the gaps that their trailers name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from prefect_acms.dao.gaps import GapRow
+from prefect_acms.dao.runs import RunRow
+from prefect_acms.tasks.git import Repository, run_git, text_of
+
+_TRAILERS = "%x09".join(f"%(trailers:key={key},valueonly,separator=%x20)" for key in ("ACMS-Run", "ACMS-Gap"))
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What git shows of a run: where its branch is, and which gaps its commits name."""
+
+    branch: str | None = None
+    head: str | None = None
+    commits: frozenset[str] = frozenset()
+    gaps: Mapping[str, str] = field(default_factory=dict)
+
+    def commit_of(self, gap: GapRow) -> str | None:
+        """The commit that fixed a gap: the one that names it, or the one whose re-scan no longer found it."""
+        proved_at = gap.info.get("proved_at")
+        return self.gaps.get(gap.fingerprint) or (proved_at if proved_at in self.commits else None)
+
+
+def landed_commits(repository: Repository, run: RunRow) -> Landed:
+    """The run's commits on its result branch; once that is gone, those that were merged into what is checked out."""
+    if run.base_commit is None:
+        return Landed()
+    branch = f"acms/{run.id}"
+    head = repository.ref(f"refs/heads/{branch}")
+    asked = ["log", "--reverse", "--topo-order", f"--format=%H%x09{_TRAILERS}", head or "HEAD", f"^{run.base_commit}"]
+    commits: list[str] = []
+    gaps: dict[str, str] = {}
+    for line in text_of(run_git([*asked, "--"], cwd=repository.top)).splitlines():
+        commit, runs, fingerprints = line.split("\t")
+        commits.append(commit)
+        if run.id in runs.split():
+            gaps |= dict.fromkeys(fingerprints.split(), commit)
+    return Landed(branch if head else None, head, frozenset(commits), gaps)

@@ -1,0 +1,183 @@
+"""The end of a workstream: merged into the run's branch one at a time, after the gates have judged the merged tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect_acms.canonical.errors import MergeConflict, SourceFailed
+from prefect_acms.canonical.gap import GapState
+from prefect_acms.canonical.patch import PatchState, PatchTrigger
+from prefect_acms.canonical.verdicts import Child, PatchFact, Verdict, quarantine_fails_workstream, workstream_verdict
+from prefect_acms.canonical.workstream import WorkstreamState, WorkstreamTrigger
+from prefect_acms.dao.store import UnitOfWork
+from prefect_acms.dao.workstreams import WorkstreamRow
+from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.fates import defer_gaps, resolve_gaps
+from prefect_acms.tasks.gap_rows import gap_of
+from prefect_acms.tasks.gate_rows import Subject, judged_tree
+from prefect_acms.tasks.preparation import baseline_of, prepared_worktree
+from prefect_acms.tasks.rescans import Rescanner
+
+MERGE = "merge"
+"""Key of the worktree in which merged trees are judged."""
+
+
+def settle(drive: Drive, workstream_id: str) -> None:
+    """End a workstream whose tasks have all ended: merge it, or record why not, and give each of its gaps its fate."""
+    with drive.begin() as dao:
+        workstream = _derive(dao, workstream_id)
+    if workstream.state == WorkstreamState.VALIDATING:
+        with drive.merging:
+            _merge(drive, workstream)
+    with drive.begin() as dao:
+        defer_gaps(dao, workstream_id)
+
+
+def _derive(dao: UnitOfWork, workstream_id: str) -> WorkstreamRow:
+    """Move the workstream to what its tasks say."""
+    workstream = dao.workstreams.get(workstream_id)
+    tasks = dao.tasks.of_workstream(workstream_id)
+    verdict = workstream_verdict(workstream.state, [Child(task.state, task.is_critical) for task in tasks])
+    errors = "; ".join(task.last_error for task in tasks if task.last_error) or "not all of its tasks could be run"
+    match verdict:
+        case Verdict.VALIDATING if quarantine_fails_workstream(_patches(dao, workstream_id)):
+            reason = "a patch of a critical task is quarantined"
+            dao.workstreams.advance(workstream_id, WorkstreamTrigger.QUARANTINED_PATCH, error=reason)
+        case Verdict.VALIDATING:
+            dao.workstreams.advance(workstream_id, WorkstreamTrigger.ALL_TASKS_COMPLETED)
+        case Verdict.FAILED:
+            critical = any(task.is_critical and task.state == "failed" for task in tasks)
+            trigger = WorkstreamTrigger.CRITICAL_TASK_FAILED if critical else WorkstreamTrigger.INCOMPLETE
+            _quarantine(dao, workstream_id, errors)
+            dao.workstreams.advance(workstream_id, trigger, error=errors)
+        case Verdict.CANCELLED:
+            dao.workstreams.advance(workstream_id, WorkstreamTrigger.RUN_ENDED, reason=errors)
+        case _:
+            _never_started(dao, workstream, errors)
+    return dao.workstreams.get(workstream_id)
+
+
+def _never_started(dao: UnitOfWork, workstream: WorkstreamRow, errors: str) -> None:
+    """A workstream none of whose tasks could start: a prerequisite is lost."""
+    if workstream.state == WorkstreamState.PLANNED:
+        dao.workstreams.advance(workstream.id, WorkstreamTrigger.DEPENDENCY_UNSATISFIED)
+        dao.workstreams.advance(workstream.id, WorkstreamTrigger.DEPENDENCY_UNSATISFIABLE, error=errors)
+    elif workstream.state == WorkstreamState.BLOCKED:
+        dao.workstreams.advance(workstream.id, WorkstreamTrigger.DEPENDENCY_UNSATISFIABLE, error=errors)
+    elif workstream.state == WorkstreamState.READY:
+        dao.workstreams.advance(workstream.id, WorkstreamTrigger.RUN_ENDED, reason=errors)
+
+
+def _patches(dao: UnitOfWork, workstream_id: str) -> list[PatchFact]:
+    critical = {task.id: task.is_critical for task in dao.tasks.of_workstream(workstream_id)}
+    entries = dao.ledger.of_workstream(workstream_id)
+    replaced = {entry.supersedes for entry in entries}
+    return [PatchFact(entry.state, entry.id in replaced, critical[entry.task_id]) for entry in entries]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """What the run's branch would become: its parents, its tree, and the commit if there is one already."""
+
+    target: str
+    tree: str
+    commit: str | None
+
+
+def _merge(drive: Drive, workstream: WorkstreamRow) -> None:
+    head = drive.repository.ref(f"refs/heads/{workstream.branch}")
+    if head is None:
+        _complete(drive, workstream)
+        return
+    try:
+        candidate = _candidate(drive, head)
+        objection = _judge_merged(drive, workstream, candidate)
+    except MergeConflict as error:
+        objection = str(error)
+    if objection is not None:
+        with drive.begin() as dao:
+            _quarantine(dao, workstream.id, objection)
+            dao.workstreams.advance(workstream.id, WorkstreamTrigger.VALIDATION_FAILED, error=objection)
+        return
+    _move(drive, workstream, candidate, head)
+    _complete(drive, workstream)
+
+
+def _candidate(drive: Drive, head: str) -> _Candidate:
+    repository = drive.repository
+    target = drive.result_head()
+    if repository.is_ancestor(target, head):
+        return _Candidate(target, repository.tree_of(head), head)
+    return _Candidate(target, repository.merge_tree(target, head), None)
+
+
+def _judge_merged(drive: Drive, workstream: WorkstreamRow, candidate: _Candidate) -> str | None:
+    """What the gates have against the merged tree; a tree that they have found good already is not judged twice."""
+    baseline = baseline_of(drive)
+    if baseline.passed(candidate.tree) is not None:
+        return None
+    worktree, environment = prepared_worktree(drive, MERGE, candidate.target)
+    worktree.reset(candidate.target)
+    worktree.reset(candidate.tree)
+    touched = drive.repository.changed_files(drive.base_commit, candidate.tree)
+    judged = judged_tree(drive, baseline, worktree, environment, touched=touched, subject=Subject(workstream.id))
+    worktree.reset(candidate.target)
+    return f"merged with what the run has so far: {judged.objection}" if judged.objection else None
+
+
+def _move(drive: Drive, workstream: WorkstreamRow, candidate: _Candidate, head: str) -> None:
+    """Move the run's branch by compare-and-swap, after the epoch was checked."""
+    repository = drive.repository
+    commit = candidate.commit or repository.commit_tree(
+        candidate.tree,
+        [candidate.target, head],
+        f"Merge {workstream.name}\n\nACMS-Run: {drive.run_id}\n",
+        drive.store.clock(),
+    )
+    with drive.begin() as dao:
+        dao.workstreams.change(workstream.id, metadata={"merge": commit})
+    repository.move_ref(drive.result_ref, commit, repository.ref(drive.result_ref))
+
+
+def _complete(drive: Drive, workstream: WorkstreamRow) -> None:
+    """Everything that the merge means, in one unit of work: patches committed, gaps resolved, workstream completed."""
+    remaining = _remaining(drive, workstream)
+    with drive.begin() as dao:
+        for entry in dao.ledger.of_workstream(workstream.id):
+            if entry.state == PatchState.VERIFIED:
+                dao.ledger.advance(entry.id, PatchTrigger.COMMIT_SUCCEEDED, commit_sha=entry.info["commit"])
+        resolve_gaps(dao, workstream.id, remaining=remaining, merged_into=drive.result_head())
+        dao.workstreams.advance(workstream.id, WorkstreamTrigger.VALIDATION_PASSED, facts={"merged": True})
+
+
+def _remaining(drive: Drive, workstream: WorkstreamRow) -> frozenset[str]:
+    """The fingerprints that the gaps' own sources still find in the result, edited lines counted as still there."""
+    with drive.reading() as dao:
+        gaps = [gap_of(row) for row in dao.gaps.of_workstream(workstream.id) if row.state == GapState.IN_PROGRESS]
+    if not gaps:
+        return frozenset()
+    worktree, environment = prepared_worktree(drive, MERGE, drive.result_head())
+    worktree.reset(drive.result_head())
+    files = {path for gap in gaps for path in gap.file_paths}
+    try:
+        kept = Rescanner.of(drive, worktree, environment, gaps).compared(gaps, files).kept
+    except SourceFailed:
+        # What can't be proved is not resolved.
+        return frozenset(gap.fingerprint for gap in gaps)
+    return frozenset(gap.fingerprint for gap in kept)
+
+
+def _quarantine(dao: UnitOfWork, workstream_id: str, reason: str) -> None:
+    """Patches that were verified but can't be merged are kept out; their branch stays as evidence."""
+    for entry in dao.ledger.of_workstream(workstream_id):
+        if entry.state == PatchState.VERIFIED:
+            dao.ledger.advance(entry.id, PatchTrigger.COMMIT_FAILED, quarantine_reason=reason)
+
+
+def drop_merged_branches(drive: Drive) -> None:
+    """Delete the branches of workstreams whose commits are on the run's branch; the others stay, as evidence."""
+    repository = drive.repository
+    result = repository.ref(drive.result_ref)
+    for ref, commit in repository.refs(drive.workstream_ref("")).items():
+        if result is not None and repository.is_ancestor(commit, result):
+            repository.delete_ref(ref, commit)

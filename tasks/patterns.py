@@ -1,0 +1,118 @@
+"""The pattern index: what may be done about which gap, and by which tools. What no pattern allows is not done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from prefect_acms.blocks.config import PatchLimits
+from prefect_acms.blocks.tool_profile import TaskKind
+from prefect_acms.canonical.errors import InvalidDocument, UnknownName
+from prefect_acms.tasks.documents import invalid, read_toml
+from prefect_acms.tasks.gaps import Gap
+
+SHIPPED = Path(__file__).with_name("patterns.toml")
+
+
+class Operation(StrEnum):
+    """What a pattern can forbid a patch to do to a file."""
+
+    CREATE = "create"
+    DELETE = "delete"
+    RENAME = "rename"
+
+
+class Pattern(BaseModel):
+    """What may be done about the gaps that it fits; a pattern without tools says why nothing can be done."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="name of the pattern")
+    title: str = Field(min_length=1, description="what is done, in a few words")
+    enabled: bool = Field(default=True, description="whether it may be used; its gaps go to no other pattern")
+    sources: tuple[str, ...] = Field(default=(), description="gap sources whose gaps it fits")
+    rules: tuple[str, ...] = Field(default=(), description="rules that it fits, as globs")
+    categories: tuple[str, ...] = Field(default=(), description="categories that it fits")
+    kinds: tuple[TaskKind, ...] = Field(description="kinds of task that may name it")
+    allowed_tools: tuple[str, ...] = Field(description="tools that may carry it out")
+    needs_fixable: bool = Field(default=False, description="whether the source must say that a tool can fix the gap")
+    domains: tuple[str, ...] = Field(default=(), description="what the tool has to know about")
+    limits: PatchLimits | None = Field(default=None, description="limits of a patch; none: those of the run")
+    forbidden: tuple[Operation, ...] = Field(default=(), description="what a patch may not do to a file")
+    because: str = Field(default="", description="why a gap that it fits can't be fixed, for people")
+
+    def fits(self, gap: Gap) -> bool:
+        """Whether a gap belongs to this pattern, fixable or not."""
+        asked = (
+            (self.sources, gap.source in self.sources),
+            (self.rules, any(fnmatchcase(gap.rule_id, rule) for rule in self.rules)),
+            (self.categories, gap.category in self.categories),
+        )
+        return any(names for names, _ in asked) and all(fits for names, fits in asked if names)
+
+    def refusal(self, gap: Gap) -> str | None:
+        """Why nothing can be done about a gap that fits, or None when something can."""
+        if not self.enabled:
+            return f"pattern {self.id} is disabled"
+        if not (self.allowed_tools and self.kinds) or (self.needs_fixable and not gap.fixable):
+            return self.because or f"pattern {self.id} allows no tool for it"
+        return None if gap.file_paths else "it names no file that could be changed"
+
+
+class PatternIndex:
+    """Every pattern by its name, in the order in which gaps are offered to them."""
+
+    def __init__(self, patterns: Iterable[Pattern]) -> None:
+        self._patterns: dict[str, Pattern] = {}
+        for pattern in patterns:
+            self._patterns.setdefault(pattern.id, pattern)
+
+    @classmethod
+    def load(cls, files: Sequence[Path] = ()) -> PatternIndex:
+        """The patterns of these files, and the shipped ones behind them; raises InvalidDocument."""
+        return cls(pattern for path in (*files, SHIPPED) for pattern in _patterns_in(path))
+
+    def __iter__(self) -> Iterator[Pattern]:
+        return iter(self._patterns.values())
+
+    def for_gap(self, gap: Gap) -> Pattern | None:
+        """The first pattern that the gap fits, if any; a disabled one too, so that no other steps in."""
+        return next((pattern for pattern in self if pattern.fits(gap)), None)
+
+    def find(self, pattern_id: str) -> Pattern | None:
+        """The pattern of that name, if there is one."""
+        return self._patterns.get(pattern_id)
+
+    def get(self, pattern_id: str) -> Pattern:
+        """The pattern of that name; raises UnknownName."""
+        if pattern_id not in self._patterns:
+            raise UnknownName(kind="pattern", name=pattern_id, known=list(self._patterns))
+        return self._patterns[pattern_id]
+
+    def position(self, pattern_id: str) -> int:
+        """Where a pattern stands in the index."""
+        return list(self._patterns).index(pattern_id)
+
+
+def _patterns_in(path: Path) -> Iterator[Pattern]:
+    content = read_toml(path).get("patterns", {})
+    if not isinstance(content, Mapping):
+        raise InvalidDocument(path=path, where="patterns", problem="expected tables [patterns.NAME]")
+    for name, entry in content.items():
+        yield _pattern(path, name, entry)
+
+
+def _pattern(path: Path, name: str, entry: Any) -> Pattern:
+    where = f"patterns.{name}"
+    if not isinstance(entry, Mapping) or "id" in entry:
+        raise InvalidDocument(path=path, where=where, problem="expected a table [patterns.NAME] without an id")
+    try:
+        return Pattern(id=name, **entry)
+    except ValidationError as error:
+        found = invalid(error, entry, str(path)).facts
+        raise InvalidDocument(path=path, where=f"{where}.{found['where']}", problem=found["problem"]) from error

@@ -1,0 +1,47 @@
+"""Before anything is changed: the base commit in a worktree, its environment, and what the gates say of it."""
+
+from __future__ import annotations
+
+from prefect_acms.canonical.test_gate import GateType
+from prefect_acms.tasks.baseline import Baseline
+from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.environment import Environment, environment_for, run_setup
+from prefect_acms.tasks.gate_rows import judged_base
+from prefect_acms.tasks.gates import find_gates
+from prefect_acms.tasks.worktrees import Worktree, adopt_worktree, open_worktree
+
+BASE = "base"
+"""Key of the worktree that holds the base commit."""
+
+
+def prepared_worktree(drive: Drive, key: str, commit: str) -> tuple[Worktree, Environment]:
+    """A worktree at that commit with its environment; the setup commands have run in it, once."""
+    path = drive.worktree(key)
+    settings = drive.config.environment
+    environment = environment_for(path, drive.repository.top, settings)
+    if path.exists():
+        return adopt_worktree(drive.repository, path), environment
+    worktree = open_worktree(drive.repository, path, commit)
+    run_setup(path, environment, settings)
+    worktree.keep_leavings()
+    return worktree, environment
+
+
+def has_tests(drive: Drive) -> bool:
+    """Whether the base commit has tests that the UNIT gate would run."""
+    worktree, environment = prepared_worktree(drive, BASE, drive.base_commit)
+    return any(gate.gate_type is GateType.UNIT for gate in find_gates(worktree.path, drive.config.gates, environment))
+
+
+def baseline_of(drive: Drive) -> Baseline:
+    """What the gates say of the base commit; they are run once a run."""
+    if drive.baseline is None:
+        worktree, environment = prepared_worktree(drive, BASE, drive.base_commit)
+        gates = find_gates(worktree.path, drive.config.gates, environment)
+        results = {}
+        for gate in gates:
+            results[gate.gate_type] = judged_base(drive, gate, worktree, environment)
+            worktree.reset()
+        drive.baseline = Baseline(gates, results)
+        drive.baseline.remember(drive.repository.tree_of(drive.base_commit), ())
+    return drive.baseline

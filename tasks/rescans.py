@@ -1,0 +1,45 @@
+"""Asking the gaps' own sources again: what is still there, and what has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.environment import Environment
+from prefect_acms.tasks.fingerprints import Comparison, compare
+from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.sources import Scan, load_sources
+from prefect_acms.tasks.worktrees import Worktree
+
+
+@dataclass(frozen=True, slots=True)
+class Rescanner:
+    """Asks the sources of some gaps about the files of a worktree."""
+
+    drive: Drive
+    worktree: Worktree
+    environment: Environment
+    sources: tuple[str, ...]
+
+    @classmethod
+    def of(cls, drive: Drive, worktree: Worktree, environment: Environment, gaps: Iterable[Gap]) -> Rescanner:
+        """The rescanner for these gaps' own sources."""
+        return cls(drive, worktree, environment, tuple(sorted({gap.source for gap in gaps})))
+
+    def found(self, files: Iterable[str]) -> tuple[Gap, ...]:
+        """What the sources find in these files as they are now; raises SourceFailed."""
+        scan = Scan(
+            root=self.worktree.path,
+            environment=self.environment,
+            settings=self.drive.config.discovery,
+            timeout_sec=self.drive.config.gates.timeout_sec,
+            files=tuple(sorted(files)),
+        )
+        return tuple(gap for source in load_sources(self.sources) for gap in source.discover(scan).gaps)
+
+    def compared(self, before: Sequence[Gap], files: Iterable[str]) -> Comparison:
+        """What became of earlier findings in these files."""
+        wanted = frozenset(files)
+        earlier = [gap for gap in before if wanted.intersection(gap.file_paths)]
+        return compare(earlier, self.found(wanted))

@@ -1,0 +1,212 @@
+"""The gap source `ruff`: lint and modernisation findings, and files that its formatter would change."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from prefect_acms.canonical.errors import SourceFailed
+from prefect_acms.canonical.gap import GapSeverity
+from prefect_acms.tasks.environment import Environment
+from prefect_acms.tasks.fingerprints import Fingerprinter
+from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.processes import ProcessResult, run_process
+from prefect_acms.tasks.sources import Discovered, Scan
+from prefect_acms.tasks.sources.python_target import read_table, ruff_target
+from prefect_acms.tasks.sources.ruff_rules import family_of
+
+BROAD_DEFAULT = "E4,E7,E9,F,W,B,UP"
+"""What is looked for in a repository that has no ruff configuration."""
+
+LINTED = (".py", ".pyi", ".ipynb")
+SYNTAX = "invalid-syntax"
+UNFORMATTED = "unformatted"
+
+FOUND_NOTHING, FOUND_SOMETHING, TROUBLE = 0, 1, 2
+"""ruff's exit codes."""
+
+_WOULD_REFORMAT = re.compile(r"^(?:Would reformat: (.+)|(.+):\d+:\d+: unformatted: .*)$")
+"""How ruff's formatter names a file: up to 0.13 or so, and since."""
+
+
+class RuffSource:
+    """Runs `ruff check`, and `ruff format --check` where the repository formats with ruff; writes nothing."""
+
+    name = "ruff"
+
+    def discover(self, scan: Scan) -> Discovered:
+        """The findings under the repository's own configuration, or under a broad default where it has none."""
+        files = None if scan.files is None else _lintable(scan.root, scan.files)
+        if files == ():
+            return Discovered(())
+        ruff = _Ruff(scan, (*ruff_program(scan.environment, scan.root), "-m", "ruff"))
+        command = ("check", "--output-format", "json", "--no-cache", "--force-exclude", *_options(scan))
+        places = ("--", *(files or (".",)))
+        gaps = [*_gaps(ruff.check(command, places), scan)]
+        if _formats(scan.root):
+            gaps += ruff.unformatted(places)
+        return Discovered(tuple(gaps), ruff.version(), (*ruff.program, *command, *places))
+
+
+def ruff_program(environment: Environment, root: Path) -> tuple[str, ...]:
+    """The Python, with flags, whose ruff is used: the environment's, or ours where that has none.
+
+    Isolated, so that a ruff.py in the repository is not run in ruff's place.
+    """
+    own = environment.imports("ruff", root)
+    return (str(environment.interpreter) if own else sys.executable, "-I")
+
+
+def ruff_configuration(root: Path) -> Mapping[str, Any] | None:
+    """The repository's own ruff configuration at its top, in the order in which ruff looks for it."""
+    for name in (".ruff.toml", "ruff.toml"):
+        if (root / name).is_file():
+            return read_table(root / name)
+    found = read_table(root / "pyproject.toml").get("tool", {}).get("ruff")
+    return found if isinstance(found, Mapping) else None
+
+
+def _options(scan: Scan) -> tuple[str, ...]:
+    chosen = ",".join(scan.settings.ruff_select)
+    if ruff_configuration(scan.root) is not None:
+        return ("--select", chosen) if chosen else ()
+    target = ruff_target(scan.root)
+    aim = ("--target-version", target) if target else ()
+    return ("--isolated", *aim, "--select", chosen or BROAD_DEFAULT)
+
+
+def _formats(root: Path) -> bool:
+    return "format" in (ruff_configuration(root) or {})
+
+
+def _lintable(root: Path, files: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(path for path in set(files) if path.endswith(LINTED) and (root / path).is_file()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ruff:
+    """ruff in one tree."""
+
+    scan: Scan
+    program: tuple[str, ...]
+
+    def version(self) -> str:
+        return self._run(("--version",)).stdout.strip()
+
+    def check(self, command: Sequence[str], places: Sequence[str]) -> list[dict[str, Any]]:
+        """The findings; they go to a file of their own, because captured output is cut when it is long."""
+        with TemporaryDirectory(prefix="acms-ruff-") as folder:
+            report = Path(folder) / "findings.json"
+            done = self._run((*command, "--output-file", str(report), *places))
+            if done.exit_code not in {FOUND_NOTHING, FOUND_SOMETHING}:
+                raise SourceFailed(source=RuffSource.name, problem=_said(done))
+            try:
+                findings: list[dict[str, Any]] = json.loads(report.read_bytes())
+            except (OSError, ValueError) as error:
+                raise SourceFailed(source=RuffSource.name, problem=f"its report can't be read: {error}") from error
+        return findings
+
+    def unformatted(self, places: Sequence[str]) -> list[Gap]:
+        """The files that ruff's formatter would change; those with syntax errors are findings of `check` already."""
+        said: list[str] = []
+        command = ("format", "--check", "--no-cache", "--force-exclude")
+        done = self._run((*command, "--output-format", "concise", *places), said)
+        if done.exit_code == TROUBLE and "--output-format" in done.stderr:
+            done = self._run((*command, *places), said)
+        if done.exit_code not in {FOUND_NOTHING, FOUND_SOMETHING, TROUBLE}:
+            raise SourceFailed(source=RuffSource.name, problem=_said(done))
+        found = filter(None, map(_WOULD_REFORMAT.match, said))
+        return [_unformatted(_relative(named[1] or named[2], self.scan.root)) for named in found]
+
+    def _run(self, arguments: Sequence[str], lines: list[str] | None = None) -> ProcessResult:
+        scan = self.scan
+        done = run_process(
+            (*self.program, *arguments),
+            cwd=scan.root,
+            env=scan.environment.variables,
+            timeout_sec=scan.timeout_sec,
+            on_output=None if lines is None else lambda _, line: lines.append(line),
+        )
+        if done.timed_out:
+            raise SourceFailed(source=RuffSource.name, problem=f"it took more than {scan.timeout_sec:g} s")
+        return done
+
+
+def _said(done: ProcessResult) -> str:
+    return " ".join((done.stderr.strip() or done.stdout.strip()).split())[-500:] or f"exit code {done.exit_code}"
+
+
+def _gaps(findings: Iterable[dict[str, Any]], scan: Scan) -> Iterable[Gap]:
+    lines_of = cache(_lines)
+    numbered = Fingerprinter()
+    for finding in sorted(findings, key=_place):
+        rule = finding["code"] or SYNTAX
+        path = _relative(finding["filename"], scan.root)
+        start, end = _rows(finding)
+        # a notebook's rows are counted in a cell, so its message has to stand for the code
+        code = [finding["message"]] if finding.get("cell") else lines_of(scan.root / path)[start - 1 : end]
+        category, severity = family_of(rule)
+        yield Gap(
+            source=RuffSource.name,
+            rule_id=rule,
+            fingerprint=numbered.next(rule, path, code),
+            title=finding["message"],
+            description=finding.get("url") or "",
+            category=category,
+            severity=severity,
+            file_paths=(path,),
+            start_line=start,
+            end_line=end,
+            fixable=_is_fixable(finding, unsafe=scan.settings.unsafe_fixes),
+        )
+
+
+def _place(finding: Mapping[str, Any]) -> tuple[Any, ...]:
+    start = finding["location"]
+    cell = finding.get("cell") or 0
+    return finding["filename"], cell, start["row"], start["column"], finding["code"] or SYNTAX, finding["message"]
+
+
+def _rows(finding: Mapping[str, Any]) -> tuple[int, int]:
+    """First and last row; a range that ends before the first column of a row ends in the row above."""
+    start, end = finding["location"]["row"], finding["end_location"]
+    last = end["row"] - 1 if end["column"] == 1 else end["row"]
+    return start, max(start, last)
+
+
+def _is_fixable(finding: Mapping[str, Any], *, unsafe: bool) -> bool:
+    applicability = (finding.get("fix") or {}).get("applicability")
+    return applicability == "safe" or (unsafe and applicability == "unsafe")
+
+
+def _unformatted(path: str) -> Gap:
+    return Gap(
+        source=RuffSource.name,
+        rule_id=UNFORMATTED,
+        fingerprint=Fingerprinter().next(UNFORMATTED, path, ()),
+        title=f"{path} is not formatted as the repository's configuration asks for",
+        category="formatting",
+        severity=GapSeverity.INFO,
+        file_paths=(path,),
+        fixable=True,
+    )
+
+
+def _relative(path: str, root: Path) -> str:
+    for top in (root, root.resolve()):
+        with suppress(ValueError):
+            return (top / path).relative_to(top).as_posix()
+    return path
+
+
+def _lines(path: Path) -> list[str]:
+    """The rows of a file as ruff counts them; str.splitlines knows more ends of line."""
+    return re.split(r"\r\n|\r|\n", path.read_text(encoding="utf-8", errors="replace"))

@@ -1,0 +1,41 @@
+"""The plan that a run of mode execute_only carries out: from a file, or from the run that made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect_acms.canonical.errors import InvalidDocument, InvalidValue
+from prefect_acms.dao.store import Store
+from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.patterns import PatternIndex
+from prefect_acms.tasks.planning import read_plan, validate_plan
+from prefect_acms.tasks.plans import Plan
+
+
+def stored_plan(given: str | None, repository: Repository, store: Store) -> Plan:
+    """Find the plan and check that it is for the commit that is checked out; raises BadInput."""
+    if given is None:
+        raise InvalidValue(field="plan", value=None, expected="a plan file, or the id of a run that has a plan")
+    patterns = PatternIndex.load()
+    path = Path(given)
+    plan = read_plan(path, patterns) if path.is_file() else validate_plan(_plan_of_run(store, given), patterns)
+    head = repository.head()
+    if plan.base_commit != head:
+        made_for, found = plan.base_commit[:12], head[:12]
+        raise InvalidDocument(
+            path=given,
+            where="base_commit",
+            problem=f"the plan was made for commit {made_for}, the repository is at {found}: plan again",
+        )
+    return plan
+
+
+def _plan_of_run(store: Store, run_id: str) -> Plan:
+    with store.begin(read_only=True) as dao:
+        dao.runs.get(run_id)
+        for row in dao.phases.of_run(run_id):
+            if row.name == "planning" and row.artifacts and "plan" in row.artifacts:
+                return Plan.model_validate(row.artifacts["plan"])
+    raise InvalidValue(
+        field="plan", value=run_id, expected="a plan file, or the id of a run whose planning has completed"
+    )

@@ -1,0 +1,110 @@
+"""A tool's run as the store keeps it: its process a row, its breaker asked, its metrics and transcript kept."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_acms.blocks.tool_profile import ToolProfile
+from prefect_acms.canonical.errors import ToolTimedOut
+from prefect_acms.canonical.uet_worker import UetWorkerState, UetWorkerTrigger
+from prefect_acms.dao.tasks import TaskRow
+from prefect_acms.tasks.breakers import ToolBreakers
+from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.environment import Environment
+from prefect_acms.tasks.processes import ProcessResult
+from prefect_acms.tasks.tools import ToolSlots, ToolValues, fault_of, require_work, run_tool
+from prefect_acms.tasks.worktrees import Worktree
+
+TRANSCRIPT_CHARACTERS = 20_000
+"""How much of each output stream is kept with the task."""
+
+_SLOTS = ToolSlots()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRun:
+    """Runs a tool for one task in its worktree."""
+
+    drive: Drive
+    task: TaskRow
+    profile: ToolProfile
+    worktree: Worktree
+    environment: Environment
+
+    def __call__(self, values: ToolValues) -> ProcessResult:
+        """Run it once; raises BreakerOpen, ToolUnavailable, ToolTimedOut or ToolFailed."""
+        breakers = ToolBreakers(self.drive.store, self.drive.config.resilience)
+        with _SLOTS.taken(self.profile):
+            result = breakers.call(self.profile.tool_id, lambda: self._process(values))
+        self._count(result)
+        if result.timed_out:
+            raise ToolTimedOut(tool=self.profile.tool_id, seconds=f"{result.duration_sec:.0f}")
+        return require_work(self.profile, result)
+
+    def _process(self, values: ToolValues) -> ProcessResult:
+        """Run the tool with a row of its own for the process, from before it is spawned until it is gone."""
+        with self.drive.begin() as dao:
+            process = dao.uet_workers.create(
+                run_id=self.drive.run_id, worker_type=self.profile.tool_id, host=socket.gethostname()
+            )
+        pids: list[int] = []
+
+        def started(pid: int) -> None:
+            pids.append(pid)
+            self.drive.pids.add(pid)
+            with self.drive.begin() as dao:
+                dao.uet_workers.change(process.id, pid=pid)
+                dao.uet_workers.advance(process.id, UetWorkerTrigger.SPAWNED)
+                dao.uet_workers.advance(process.id, UetWorkerTrigger.TASK_ASSIGNED)
+
+        try:
+            result = run_tool(
+                self.profile,
+                worktree=self.worktree.path,
+                environment=self.environment,
+                values=values,
+                timeout_sec=self.task.timeout_sec,
+                on_start=started,
+            )
+        except BaseException:
+            self._end_process(process.id, crashed=True)
+            raise
+        finally:
+            self.drive.pids.difference_update(pids)
+        self._end_process(process.id, crashed=result.timed_out or result.exit_code < 0)
+        return result
+
+    def _end_process(self, process_id: str, *, crashed: bool) -> None:
+        with self.drive.begin() as dao:
+            if dao.uet_workers.get(process_id).state == UetWorkerState.SPAWNING:
+                dao.uet_workers.advance(process_id, UetWorkerTrigger.SPAWN_FAILED)
+            elif crashed:
+                dao.uet_workers.advance(process_id, UetWorkerTrigger.CRASHED)
+            else:
+                dao.uet_workers.advance(process_id, UetWorkerTrigger.TASK_FINISHED)
+                dao.uet_workers.advance(process_id, UetWorkerTrigger.SHUTDOWN_REQUESTED)
+
+    def _count(self, result: ProcessResult) -> None:
+        worked = fault_of(self.profile, result) is None
+        with self.drive.begin() as dao:
+            dao.tool_metrics.record(self.profile.tool_id, success=worked, latency_ms=result.duration_sec * 1000)
+            transcripts = [
+                *dao.tasks.get(self.task.id).info.get("transcripts", ()),
+                transcript_of(self.profile, result),
+            ]
+            dao.tasks.change(self.task.id, tool_id=self.profile.tool_id, metadata={"transcripts": transcripts})
+
+
+def transcript_of(profile: ToolProfile, result: ProcessResult) -> dict[str, Any]:
+    """What is kept of a tool's run, long outputs cut to their end."""
+    return {
+        "tool": profile.tool_id,
+        "argv": list(result.argv),
+        "exit_code": result.exit_code,
+        "timed_out": result.timed_out,
+        "duration_sec": round(result.duration_sec, 3),
+        "stdout": result.stdout[-TRANSCRIPT_CHARACTERS:],
+        "stderr": result.stderr[-TRANSCRIPT_CHARACTERS:],
+    }

@@ -1,0 +1,174 @@
+"""Running a tool: its profile and the values of a task become an argument list, and a process in the worktree."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect_acms.blocks.tool_profile import ToolProfile
+from prefect_acms.canonical.errors import GuardrailViolation, InvalidValue, ToolFailed, ToolUnavailable
+from prefect_acms.tasks.environment import Environment
+from prefect_acms.tasks.guardrails import escape
+from prefect_acms.tasks.processes import OnOutput, ProcessResult, run_process
+
+_RULE = re.compile(r"[A-Za-z0-9][\w./:-]*")
+_PLAIN_START = re.compile(r"[\w./]")
+
+_REQUESTS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""Signals by which somebody ends a program; what dies of another one has crashed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolValues:
+    """What the placeholders of a command stand for in one task; paths are relative to the worktree."""
+
+    files: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+    task: str = ""
+
+
+def run_tool(
+    profile: ToolProfile,
+    *,
+    worktree: Path,
+    environment: Environment,
+    values: ToolValues,
+    timeout_sec: float | None = None,
+    on_output: OnOutput | None = None,
+    on_start: Callable[[int], None] | None = None,
+) -> ProcessResult:
+    """Run a tool in a worktree, for at most the shorter of the two timeouts; how it ended is for the caller to judge.
+
+    Raises ToolUnavailable when its program or Python module is missing, GuardrailViolation for a path that leaves
+    the worktree, InvalidValue when a tool that edits files is not told which.
+    """
+    _check_places(profile, worktree, values)
+    result = run_process(
+        tool_argv(profile, worktree=worktree, environment=environment, values=values),
+        cwd=worktree / profile.working_directory,
+        env=_variables(profile, environment),
+        timeout_sec=min(profile.timeout_sec, timeout_sec or profile.timeout_sec),
+        on_output=on_output,
+        on_start=on_start,
+    )
+    if missing := _missing_module(result):
+        raise ToolUnavailable(tool=profile.tool_id, problem=f"{result.argv[0]} has no module {missing}")
+    return result
+
+
+def tool_argv(profile: ToolProfile, *, worktree: Path, environment: Environment, values: ToolValues) -> tuple[str, ...]:
+    """The argument list of a tool for these values; no value can become an option or a file of arguments."""
+    _check_values(profile, values)
+    lists = {
+        "files": [_path(path, profile) for path in values.files],
+        "tests": [_path(test, profile) for test in values.tests],
+    }
+    singles = {
+        "python": str(environment.interpreter),
+        "acms_python": sys.executable,
+        "rules": ",".join(values.rules),
+        "task": values.task,
+        "worktree": str(worktree),
+    }
+    argv: list[str] = []
+    for argument in profile.command:
+        name = argument[1:-1]
+        argv += lists[name] if argument == f"{{{name}}}" and name in lists else [argument.format_map(singles)]
+    return tuple(argv)
+
+
+def fault_of(profile: ToolProfile, result: ProcessResult) -> str | None:
+    """Why a tool did not do its work, or None; an expected exit code is work done, whatever it found."""
+    if result.timed_out:
+        return f"it was killed after {result.duration_sec:.0f} s"
+    if result.exit_code < 0:
+        return f"it died of {_signal_name(-result.exit_code)}"
+    if result.exit_code not in profile.expected_exit_codes:
+        return f"it ended with exit code {result.exit_code}, expected one of {list(profile.expected_exit_codes)}"
+    return None
+
+
+def require_work(profile: ToolProfile, result: ProcessResult) -> ProcessResult:
+    """Hand the result on if the tool did its work; raises ToolFailed, with the end of what it said."""
+    if problem := fault_of(profile, result):
+        said = (result.stderr.strip() or result.stdout.strip())[-2000:]
+        raise ToolFailed(tool=profile.tool_id, problem=f"{problem}: {said}" if said else problem)
+    return result
+
+
+def is_infrastructure_fault(result: ProcessResult) -> bool:
+    """Whether a result speaks against the tool itself: it hung or crashed; exit codes are about the repository."""
+    return result.timed_out or (result.exit_code < 0 and -result.exit_code not in _REQUESTS)
+
+
+class ToolSlots:
+    """Keeps each tool at its `max_parallel` within this process; the others wait."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._slots: dict[str, threading.BoundedSemaphore] = {}
+
+    @contextmanager
+    def taken(self, profile: ToolProfile) -> Iterator[None]:
+        """Hold one slot of the tool for a block of work."""
+        with self._lock:
+            slots = self._slots.setdefault(profile.tool_id, threading.BoundedSemaphore(profile.max_parallel))
+        with slots:
+            yield
+
+
+def _check_values(profile: ToolProfile, values: ToolValues) -> None:
+    for name in ("files", "rules"):
+        if profile.changes_files and name in profile.placeholders and not getattr(values, name):
+            raise InvalidValue(field=name, value=[], expected=f"at least one for {profile.tool_id}, which edits files")
+    if values.task.startswith("-"):
+        raise GuardrailViolation(rule="task", problem=f"{values.task!r} could be read as an option")
+    for rule in values.rules:
+        if not _RULE.fullmatch(rule):
+            raise GuardrailViolation(rule="rules", problem=f"{rule!r} can't be the name of a rule")
+    for path in (*values.files, *(test.partition("::")[0] for test in values.tests)):
+        if problem := escape(path):
+            raise GuardrailViolation(rule="path", problem=f"{path!r} {problem}")
+
+
+def _check_places(profile: ToolProfile, worktree: Path, values: ToolValues) -> None:
+    """Refuse what a symbolic link of the repository leads out of the worktree: the tool would follow it."""
+    top = worktree.resolve()
+    for path in (profile.working_directory, *values.files):
+        if not (worktree / path).resolve().is_relative_to(top):
+            raise GuardrailViolation(rule="path", problem=f"{path!r} leads out of the worktree")
+
+
+def _path(path: str, profile: ToolProfile) -> str:
+    """The path as an argument, seen from the working directory, that is no option and no @file."""
+    file, separator, test = path.partition("::")
+    seen = os.path.relpath(file, profile.working_directory) if profile.working_directory != "." else file
+    safe = seen if _PLAIN_START.match(seen) else f"./{seen}"
+    return f"{safe}{separator}{test}"
+
+
+def _variables(profile: ToolProfile, environment: Environment) -> Mapping[str, str]:
+    """What the environment of the worktree says wins: its PATH and PYTHONPATH are what makes it that worktree's."""
+    further = {name: os.environ[name] for name in profile.environment if name in os.environ}
+    return {**further, **environment.variables}
+
+
+def _missing_module(result: ProcessResult) -> str | None:
+    """The module that `python -m` did not find; it ends with 1 then, like a tool that has found something."""
+    if result.exit_code != 1 or "-m" not in result.argv[:-1]:
+        return None
+    module = result.argv[result.argv.index("-m") + 1]
+    lines = result.stderr.strip().splitlines()
+    return module if lines and lines[-1].startswith(f"{result.argv[0]}: No module named {module}") else None
+
+
+def _signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in signal.valid_signals() else f"signal {number}"

@@ -1,0 +1,142 @@
+"""What a task of each kind does while it runs, and how its result is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from prefect_acms.blocks.tool_profile import TaskKind, Tier, ToolProfile
+from prefect_acms.canonical.events import Notice
+from prefect_acms.dao.tasks import TaskRow
+from prefect_acms.tasks.attempts import Executed, Finished
+from prefect_acms.tasks.bench import Bench
+from prefect_acms.tasks.commits import commit_kept
+from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.fingerprints import compare
+from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.guardrails import check_task
+from prefect_acms.tasks.preparation import baseline_of
+from prefect_acms.tasks.processes import ProcessResult
+from prefect_acms.tasks.profiles import load_profiles
+from prefect_acms.tasks.routing import Router
+from prefect_acms.tasks.tool_runs import ToolRun
+from prefect_acms.tasks.tools import ToolValues
+from prefect_acms.tasks.trials import Trials
+
+MOST_ROUNDS = 3
+"""How often a tool is run again in one task for what its own fixes have brought."""
+
+
+def analyse(drive: Drive, task: TaskRow) -> Executed:
+    """Look whether the gaps are still there, on top of what has been merged since they were found."""
+    bench = Bench.of(drive, task)
+    result = bench.rescanner.compared(bench.gaps, bench.files)
+    present = sorted(gap.fingerprint for gap in result.kept)
+    return Executed(0, lambda: Finished(metadata={"present": present}))
+
+
+def implement(drive: Drive, task: TaskRow) -> Executed:
+    """Let a tool work on the gaps that are still there, and capture what it did as a diff."""
+    bench = Bench.of(drive, task)
+    before = bench.rescanner.found(bench.files)
+    present = compare(bench.gaps, before).kept
+    if not present:
+        return Executed(0, lambda: Finished(metadata={"present": []}))
+    profile = _chosen(bench)
+    result = _edit(bench, profile, present, before)
+    diff = bench.worktree.capture()
+    return Executed(
+        result.exit_code, lambda: _integrate(bench, profile, before, diff), tuple(profile.expected_exit_codes)
+    )
+
+
+def _chosen(bench: Bench) -> ToolProfile:
+    """The tool that the router picks; the decision is stored with the task before the tool runs."""
+    drive, task = bench.drive, bench.task
+    toolbox = load_profiles(drive.config.execution.tool_files)
+    ceiling = Tier.HIGH if drive.config.discovery.unsafe_fixes else Tier.MEDIUM
+    decision = Router(toolbox.rules, toolbox, drive.store).choose(
+        task.kind,
+        candidates=[task.tool_id] if task.tool_id else bench.pattern.allowed_tools,
+        required=set(task.required_capabilities) - {task.kind},
+        ceiling=ceiling,
+    )
+    profile = toolbox.get(decision.tool_id)
+    check_task(
+        bench.pattern,
+        profile,
+        bench.files,
+        scope=task.file_scope,
+        protected=drive.config.guardrails.protected_paths,
+        ceiling=ceiling,
+    )
+    with drive.begin() as dao:
+        dao.tasks.change(task.id, tool_id=profile.tool_id, metadata={"routing": decision.model_dump(mode="json")})
+    return profile
+
+
+def _edit(bench: Bench, profile: ToolProfile, present: Sequence[Gap], before: Sequence[Gap]) -> ProcessResult:
+    """Run the tool; what its fixes bring (an import that is no longer used, say) it is asked to fix too."""
+    run = ToolRun(bench.drive, bench.task, profile, bench.worktree, bench.environment)
+    files = sorted({path for gap in present for path in gap.file_paths})
+    rules = {gap.rule_id for gap in present}
+    for _ in range(MOST_ROUNDS):
+        result = run(ToolValues(files=tuple(files), rules=tuple(sorted(rules)), task=bench.task.id))
+        if not (profile.deterministic and "rules" in profile.placeholders):
+            break
+        brought = {gap.rule_id for gap in bench.rescanner.compared(before, files).new if gap.fixable} - rules
+        if not brought:
+            break
+        rules |= brought
+    return result
+
+
+def _integrate(bench: Bench, profile: ToolProfile, before: Sequence[Gap], diff: bytes) -> Finished:
+    if not diff:
+        reason = f"AP_HALLUCINATED_SUCCESS: {profile.tool_id} ended well and changed nothing"
+        with bench.drive.begin() as dao:
+            dao.tasks.note(bench.task.id, Notice.ANTI_PATTERN_DETECTED, reason=reason)
+        return Finished(problem=reason)
+    trials = Trials(bench, baseline_of(bench.drive), before)
+    trials.bring_in(diff, deterministic=profile.deterministic)
+    rejected = [{"entry": trial.entry_id, "files": trial.files, "reason": trial.reason} for trial in trials.rejected]
+    if not trials.kept:
+        return Finished(problem=f"nothing could be kept: {trials.rejected[0].reason}", metadata={"rejected": rejected})
+    commit_kept(bench, trials.kept, before)
+    partial = f"{len(rejected)} part(s) had to be left out" if rejected else None
+    return Finished(partial=partial, metadata={"rejected": rejected})
+
+
+def verify(drive: Drive, task: TaskRow) -> Executed:
+    """Run the failing tests that the task is about, then let the gates judge the workstream as a whole."""
+    bench = Bench.of(drive, task)
+    tests = tuple(sorted({path for gap in bench.gaps if gap.source == "pytest" for path in gap.file_paths}))
+    if not tests:
+        return Executed(0, lambda: _judge_whole(bench))
+    profile = load_profiles(drive.config.execution.tool_files).get(task.tool_id or "pytest")
+    result = ToolRun(drive, task, profile, bench.worktree, bench.environment)(ToolValues(tests=tests, task=task.id))
+    bench.worktree.reset()
+    return Executed(result.exit_code, lambda: _judge_whole(bench), tuple(profile.expected_exit_codes))
+
+
+def _judge_whole(bench: Bench) -> Finished:
+    """The gates' word on the tree of the workstream; one that they have judged already is not judged again."""
+    baseline = baseline_of(bench.drive)
+    known = baseline.passed(bench.worktree.tree())
+    if known is None:
+        touched = bench.drive.repository.changed_files(bench.drive.base_commit, bench.worktree.tree())
+        judged = bench.judged(baseline, touched)
+        if judged.objection is not None:
+            return Finished(problem=judged.objection)
+        known = judged.gate_ids
+    with bench.drive.begin() as dao:
+        for gate_id in known:
+            dao.tasks.gate(bench.task.id, gate_id, role="exit")
+    return Finished()
+
+
+WORKS: Mapping[TaskKind, Callable[[Drive, TaskRow], Executed]] = {
+    TaskKind.ANALYSIS: analyse,
+    TaskKind.IMPLEMENTATION: implement,
+    TaskKind.TEST: verify,
+}
+"""What is done for each kind of task."""

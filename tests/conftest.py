@@ -1,0 +1,67 @@
+"""What every test has: homes of its own, nobody's settings, and a Prefect server for those who ask."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_HOMES = pytest.StashKey[Path]()
+_FOREIGN = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "ACMS_DATABASE_URL")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the session a home before Prefect is imported, since it reads its settings then."""
+    homes = Path(tempfile.mkdtemp(prefix="acms-tests-"))
+    config.stash[_HOMES] = homes
+    for name in [*_FOREIGN, *(name for name in os.environ if name.startswith("GIT_"))]:
+        os.environ.pop(name, None)
+    os.environ |= {
+        "PREFECT_HOME": str(homes / "prefect"),
+        "ACMS_HOME": str(homes / "acms"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take the session's home away."""
+    shutil.rmtree(config.stash[_HOMES], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def acms_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty ACMS_HOME for each test; the folder comes into being when something is stored in it."""
+    home = tmp_path_factory.getbasetemp() / "homes" / os.urandom(6).hex()
+    monkeypatch.setenv("ACMS_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A canonical database without rows, to copy: quicker than to make one for each test."""
+    from prefect_acms.dao.store import open_store  # noqa: PLC0415 - tests of the rooms above need no database
+
+    path = tmp_path_factory.mktemp("database") / "canonical.db"
+    open_store(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def canonical_url(empty_database: Path, tmp_path: Path) -> str:
+    """The URL of a database of this test alone."""
+    path = shutil.copy(empty_database, tmp_path / "canonical.db")
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """One Prefect server for all tests that ask for it."""
+    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415 - a second that most tests don't need
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield

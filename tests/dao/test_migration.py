@@ -1,0 +1,607 @@
+"""The migrations: up and down, with rows in every table, whole or not at all, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from filelock import FileLock
+from sqlalchemy import Connection, NullPool, create_engine, inspect, text
+
+from prefect_acms.canonical.errors import InvalidValue, StoreUnavailable, UnknownName
+from prefect_acms.dao import migration
+from prefect_acms.dao.connections import address
+from prefect_acms.dao.migration import HEAD, VERSIONS, current, downgrade, head, prepare, upgrade
+from prefect_acms.dao.schema import Base
+
+NOUNS = (
+    "circuit_breakers gaps ledger patches phases runs tasks test_gates tool_metrics transitions uet_workers workers "
+    "workstreams"
+)
+
+STEPS = list(zip(VERSIONS, VERSIONS[1:], strict=False))
+NOW, LATER = "2026-01-31T09:05:00.000000Z", "2026-01-31T10:05:00.000000Z"
+HASH = "0" * 64
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a database may be."""
+    return tmp_path / "home" / "canonical.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a database in which nothing is yet, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'canonical.db'}"
+    return str(request.getfixturevalue("postgresql_url"))
+
+
+@pytest.fixture
+def connection(url: str) -> Iterator[Connection]:
+    """A plain connection that knows nothing of our rules."""
+    engine = create_engine(address(url), poolclass=NullPool)
+    with engine.connect() as opened:
+        yield opened
+
+
+class Filler:
+    """Puts one row or more into every table that the version has."""
+
+    def __init__(self, connection: Connection, version: str) -> None:
+        self.connection = connection
+        self.version = version
+
+    def row(self, table: str, **columns: Any) -> None:
+        """Insert one row; columns that nobody mentions get something that fits."""
+        given = {"metadata" if name == "info" else name: value for name, value in columns.items()}
+        values = {column["name"]: given.get(column["name"], self._something(column)) for column in self._columns(table)}
+        names = [name for name, value in values.items() if value is not ...]
+        places = ", ".join(f":{name}" for name in names)
+        self.connection.execute(
+            text(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({places})"),  # noqa: S608 - names of this file
+            {name: json.dumps(values[name]) if isinstance(values[name], dict | list) else values[name] for name in names},
+        )
+
+    def _columns(self, table: str) -> list[Any]:
+        return list(inspect(self.connection).get_columns(table))
+
+    def _something(self, column: Any) -> Any:
+        if column["nullable"] or column["name"] == "transition_id":
+            return ...
+        known = {"created_at": NOW, "updated_at": NOW, "version": 1, "hash": HASH, "prev_hash": HASH, "sha256": HASH}
+        if column["name"] in known:
+            return known[column["name"]]
+        kind = type(column["type"]).__name__
+        by_kind = {"JSON": {}, "BOOLEAN": False, "INTEGER": 0, "BLOB": b"\0\xff", "BYTEA": b"\0\xff", "FLOAT": 1.5}
+        return by_kind.get(kind, 1.5 if kind == "DOUBLE_PRECISION" else "x")
+
+    def fill(self) -> None:
+        """Rows in every state that a migration could stumble over."""
+        for number, part in enumerate(VERSIONS[1:], start=1):
+            if part <= self.version:
+                getattr(self, f"_fill_{number}")()
+        self.connection.commit()
+
+    def fill_last(self) -> None:
+        """Rows in the tables that the version brought."""
+        getattr(self, f"_fill_{int(self.version)}")()
+        self.connection.commit()
+
+    def _fill_1(self) -> None:
+        for seq in (1, 2, 3):
+            self.row("state_transitions", event_id=f"evt_{seq}", run_id="run_1", severity="info", chain_seq=seq,
+                     transitioned_at=NOW, reason="ünïcode ' \" %s :x")  # fmt: skip
+        self.row("state_transitions", event_id="evt_4", severity="debug", chain_seq=1, transitioned_at=NOW)
+        self.row("chain_heads", run_id="run_1", seq=3)
+        self.row("chain_heads", run_id="global", seq=1)
+
+    def _fill_2(self) -> None:
+        self.row("runs", id="run_1", state="running", started_at=NOW, config={"a": [1, {"b": None}]})
+        self.row("runs", id="run_2", state="pending")
+        self.row("runs", id="run_3", state="failed", started_at=NOW, completed_at=LATER, error="it broke")
+        self.row("phases", id="phase_1", run_id="run_1", name="configure", started_at=NOW)
+
+    def _fill_3(self) -> None:
+        self.row("workstreams", id="ws_1", run_id="run_1", state="executing", effort="low", started_at=NOW)
+        self.row("workstreams", id="ws_2", run_id="run_1", state="blocked", effort="high")
+        self.row("workstream_dependencies", workstream_id="ws_2", depends_on_id="ws_1")
+
+    def _fill_4(self) -> None:
+        owned = {"run_id": "run_1", "workstream_id": "ws_1", "max_retries": 3}
+        self.row("tasks", id="task_1", state="completed", queued_at=NOW, started_at=NOW, completed_at=LATER,
+                 exit_code=0, **owned)  # fmt: skip
+        self.row("tasks", id="task_2", state="pending", retry_of="task_1", **owned)
+        self.row("task_dependencies", task_id="task_2", depends_on_id="task_1")
+
+    def _fill_5(self) -> None:
+        self.row("workers", id="worker_1", state="busy", current_load=1, last_heartbeat=NOW, capabilities=["lint"])
+        self.row("uet_workers", id="uet_1", state="BUSY", last_heartbeat=NOW, pid=7, run_id="run_1")
+        self.row("tasks", id="task_3", state="running", queued_at=NOW, started_at=NOW, worker_id="worker_1",
+                 run_id="run_1", workstream_id="ws_1")  # fmt: skip
+
+    def _fill_6(self) -> None:
+        self.row("patches", id="patch_1", task_id="task_1", content="--- a/ü\n+++ b/ü\n".encode())
+        valid = {"validation_format": True, "validation_scope": True, "validation_constraints": True}
+        tested = {**valid, "validation_tests_passed": True, "applied_at": NOW, "apply_attempts": 1}
+        owned = {"run_id": "run_1", "patch_id": "patch_1", "task_id": "task_1", "workstream_id": "ws_1"}
+        self.row("patch_ledger_entries", id="entry_1", state="validated", **owned, **valid)
+        self.row("patch_ledger_entries", id="entry_2", state="verified", supersedes="entry_1", **owned, **tested)
+        self.row("patch_ledger_entries", id="entry_3", state="rolled_back", commit_sha="c1", committed_at=NOW,
+                 rollback_reason="bad", rollback_compensation={"revert": "c2"}, rolled_back_at=LATER,
+                 **owned, **tested)  # fmt: skip
+        self.row("patch_ledger_entries", id="entry_4", state="quarantined", quarantine_reason="no",
+                 quarantine_metadata={"gate": "out"}, quarantined_at=NOW, **owned)  # fmt: skip
+        if self.version >= "009":
+            self.row("patch_ledger_entries", id="entry_5", state="awaiting_review", **owned, **valid)
+            self.row("patch_ledger_entries", id="entry_6", state="committed", commit_sha="c3", committed_at=LATER,
+                     **owned, **tested)  # fmt: skip
+
+    def _fill_7(self) -> None:
+        self.row("test_gates", id="gate_1", run_id="run_1", state="PENDING", gate_type="LINT")
+        self.row("test_gates", id="gate_2", run_id="run_1", state="FAILED", gate_type="UNIT", timed_out=True,
+                 exit_code=124, started_at=NOW, completed_at=LATER, rerun_of="gate_1")  # fmt: skip
+        self.row("gate_dependencies", gate_id="gate_2", depends_on_id="gate_1")
+        self.row("task_gates", task_id="task_1", gate_id="gate_2", role="exit")
+
+    def _fill_8(self) -> None:
+        self.row("circuit_breakers", id="breaker_1", state="OPEN", tool_id="ruff", failure_threshold=5,
+                 success_threshold=1, opened_at=NOW)  # fmt: skip
+        self.row("tool_metrics", tool_id="ruff", call_count=3, success_count=2, total_latency_ms=12.25, updated_at=NOW)
+        self.row("routing_indexes", rule_id="r", next_index=4)
+
+    def _fill_9(self) -> None:
+        finished = {"started_at": NOW, "completed_at": LATER}
+        self.row("runs", id="run_4", state="quarantined", quarantine_reason="unsafe", **finished)
+        self.row("runs", id="run_5", state="quarantined", quarantine_reason="unsafe", error="first this", **finished)
+        self.row("gaps", id="gap_1", run_id="run_1", workstream_id="ws_1", state="resolved", severity="high",
+                 file_paths=["a.py"], dependencies=[], start_line=3)  # fmt: skip
+        self.row("gaps", id="gap_2", run_id="run_1", state="deferred", severity="low", deferred_reason="later",
+                 file_paths=[], dependencies=["gap_1"])  # fmt: skip
+
+
+def _tables(connection: Connection) -> list[str]:
+    found = sorted(inspect(connection).get_table_names())
+    connection.rollback()
+    return found
+
+
+def everything(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table, whatever the order of columns and rows."""
+    rows = {}
+    for table in _tables(connection):
+        found = connection.execute(text(f"SELECT * FROM {table}")).mappings().all()  # noqa: S608 - names of the database
+        rows[table] = sorted((tuple(sorted((k, repr(v)) for k, v in row.items())) for row in found), key=repr)
+    connection.rollback()
+    return rows
+
+
+def schema_of(connection: Connection) -> dict[str, Any]:
+    """What the database knows of its tables, in a form that two databases can be compared by."""
+    found: dict[str, Any] = {}
+    look = inspect(connection)
+    for table in sorted(set(look.get_table_names()) - {"alembic_version"}):
+        found[table] = {
+            "columns": [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in look.get_columns(table)],
+            "key": look.get_pk_constraint(table)["constrained_columns"],
+            "checks": {c["name"]: _words(c["sqltext"]) for c in look.get_check_constraints(table)},
+            "references": sorted(map(repr, look.get_foreign_keys(table))),
+            "unique": sorted(map(repr, look.get_unique_constraints(table))),
+            "indexes": sorted((i["name"], repr(i["column_names"]), bool(i["unique"]), _where(i))
+                              for i in look.get_indexes(table)),
+        }  # fmt: skip
+    found["triggers"] = _triggers(connection)
+    connection.rollback()
+    return found
+
+
+def _where(index: Any) -> str:
+    options = index.get("dialect_options", {})
+    return "".join(str(value) for name, value in sorted(options.items()) if name.endswith("_where"))
+
+
+def _words(sql: str) -> str:
+    return " ".join(sql.split())
+
+
+def _triggers(connection: Connection) -> list[tuple[str, ...]]:
+    sql = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+    if connection.dialect.name == "postgresql":
+        sql = "SELECT tgname, pg_get_triggerdef(t.oid) || prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid \
+               WHERE NOT tgisinternal"
+    return sorted((name, _words(source)) for name, source in connection.exec_driver_sql(sql))
+
+
+def raw_schema(path: Path) -> list[Any]:
+    """Everything that SQLite stores of its schema, letter by letter."""
+    database = sqlite3.connect(path)
+    found = database.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
+    database.close()
+    return found
+
+
+def filled(url: str, connection: Connection, version: str = HEAD) -> dict[str, list[tuple[Any, ...]]]:
+    """A database of that version with rows in all its tables; gives the rows."""
+    upgrade(url, version)
+    Filler(connection, version).fill()
+    rows = everything(connection)
+    assert all(rows.values())
+    return rows
+
+
+def test_the_versions_are_those_of_the_folder() -> None:
+    """The constants by which a database is recognised without Alembic agree with the migrations, in their order."""
+    config = Config()
+    config.set_main_option("script_location", "prefect_acms.dao:migrations")
+    folder = ScriptDirectory.from_config(config)
+    assert ("base", *(step.revision for step in reversed(list(folder.walk_revisions())))) == VERSIONS
+    assert folder.get_current_head() == HEAD == head()
+
+
+def test_head_is_what_the_row_classes_say(url: str, connection: Connection, tmp_path: Path) -> None:
+    """Columns, CHECKs, keys, indexes and triggers of a migrated database are those of the metadata: no drift."""
+    for noun in NOUNS.split():  # so that the metadata knows every table
+        importlib.import_module(f"prefect_acms.dao.{noun}")
+    upgrade(url)
+    migrated = schema_of(connection)
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    assert compare_metadata(context, Base.metadata) == []
+    connection.rollback()
+    if connection.dialect.name == "sqlite":
+        other = create_engine(f"sqlite:///{tmp_path / 'other.db'}", poolclass=NullPool)
+    else:
+        other = connection.engine
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+        connection.commit()
+    Base.metadata.create_all(other)
+    with other.connect() as made:
+        expected = schema_of(made)
+    for table in sorted(set(expected) | set(migrated)):
+        assert migrated.get(table) == expected.get(table), table
+
+
+def test_a_step_up_keeps_every_row(url: str, connection: Connection) -> None:
+    """With rows in all the tables of a version, a database goes one version up and has them all; nine times."""
+    for lower, higher in STEPS:
+        before = everything(connection)
+        upgrade(url, higher)
+        assert current(url) == higher
+        after = everything(connection)
+        for table in before.keys() - {"alembic_version"}:
+            assert after[table] == before[table], (lower, table)
+        Filler(connection, higher).fill_last()
+
+
+def test_a_step_down_and_up_again_loses_nothing(url: str, connection: Connection) -> None:
+    """What the lower version has no place for waits, and comes back letter by letter; the schema too; nine times."""
+    filled(url, connection)
+    for lower, higher in reversed(STEPS):
+        before = (everything(connection), schema_of(connection))
+        downgrade(url, lower)
+        assert current(url) == lower
+        upgrade(url, higher)
+        assert (everything(connection), schema_of(connection)) == before, higher
+        downgrade(url, lower)
+
+
+@pytest.mark.parametrize("version", ["base", "003", "005", "008"])
+def test_from_head_far_down_and_back_loses_nothing(version: str, url: str, connection: Connection) -> None:
+    """The way down may be long."""
+    before = filled(url, connection)
+    downgrade(url, version)
+    assert current(url) == version
+    upgrade(url)
+    assert everything(connection) == before
+
+
+def test_an_older_version_has_the_same_tables_from_above_and_from_below(url: str, connection: Connection) -> None:
+    """Downgraded or never upgraded: the schema of a version is one."""
+    from_below = {}
+    for version in VERSIONS[1:]:
+        upgrade(url, version)
+        from_below[version] = schema_of(connection)
+    Filler(connection, HEAD).fill()
+    for version in reversed(VERSIONS[1:]):
+        downgrade(url, version)
+        from_above = {name: table for name, table in schema_of(connection).items() if not name.startswith("kept_")}
+        assert from_above == from_below[version], version
+
+
+def test_new_states_become_the_nearest_older_ones(url: str, connection: Connection) -> None:
+    """Below 009 a quarantined run has failed, a patch in review is validated and a committed one is verified."""
+    filled(url, connection)
+    downgrade(url, "008")
+    runs = connection.execute(text("SELECT id, state, error FROM runs WHERE id IN ('run_4', 'run_5') ORDER BY id"))
+    assert runs.all() == [("run_4", "failed", "quarantined: unsafe"), ("run_5", "failed", "first this")]
+    entries = "SELECT id, state, commit_sha FROM patch_ledger_entries WHERE id IN ('entry_5', 'entry_6') ORDER BY id"
+    assert connection.execute(text(entries)).all() == [("entry_5", "validated", None), ("entry_6", "verified", None)]
+
+
+def test_a_row_that_moved_on_below_keeps_what_it_became(url: str, connection: Connection) -> None:
+    """What an older program did to a downgraded row is not undone by the upgrade."""
+    filled(url, connection)
+    downgrade(url, "008")
+    connection.execute(text("UPDATE patch_ledger_entries SET state = 'dropped', version = 2 WHERE id = 'entry_5'"))
+    connection.commit()
+    upgrade(url)
+    assert connection.execute(text("SELECT state FROM patch_ledger_entries WHERE id = 'entry_5'")).scalar() == "dropped"
+
+
+def test_new_audit_rows_are_numbered_after_those_brought_back(url: str, connection: Connection) -> None:
+    """A row number is never used twice."""
+    filled(url, connection)
+    last = connection.execute(text("SELECT max(transition_id) FROM state_transitions")).scalar()
+    connection.rollback()
+    downgrade(url, "base")
+    upgrade(url)
+    Filler(connection, HEAD).row("state_transitions", event_id="evt_9", severity="info", chain_seq=9, run_id="run_9",
+                                 transitioned_at=NOW)  # fmt: skip
+    assert connection.execute(text("SELECT max(transition_id) FROM state_transitions")).scalar() == last + 1
+
+
+@pytest.mark.parametrize("verb", ["UPDATE state_transitions SET reason = 'x'", "DELETE FROM state_transitions"])
+def test_the_shields_stand_after_any_way_to_head(verb: str, url: str, connection: Connection) -> None:
+    """The database refuses to change or delete an audit row, after a downgrade and an upgrade too."""
+    filled(url, connection)
+    downgrade(url, "base")
+    upgrade(url)
+    with pytest.raises(Exception, match="append-only"):
+        connection.execute(text(verb))
+
+
+BLOCKER = {
+    "001": "chain_heads", "002": "phases", "003": "workstream_dependencies", "004": "task_dependencies",
+    "005": "uet_workers", "006": "patch_ledger_entries", "007": "task_gates", "008": "routing_indexes", "009": "gaps",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("lower", "higher"), STEPS[1:])
+def test_a_step_up_that_fails_leaves_the_version_before_it(lower: str, higher: str, tmp_path: Path) -> None:
+    """Something is in the way of the step's last table: it is undone to the last letter, and the error says where."""
+    path = tmp_path / "canonical.db"
+    url = f"sqlite:///{path}"
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        filled(url, connection, lower)
+        connection.exec_driver_sql(f"CREATE VIEW {BLOCKER[higher]} AS SELECT 1 AS x")
+        connection.commit()
+        before = (raw_schema(path), everything(connection))
+        with pytest.raises(StoreUnavailable, match=f"migrating it from {lower} to {HEAD} stopped at {lower}: .*exists"):
+            upgrade(url)
+        assert (raw_schema(path), everything(connection)) == before
+        assert current(url) == lower
+        connection.exec_driver_sql(f"DROP VIEW {BLOCKER[higher]}")
+        connection.commit()
+    upgrade(url)
+    assert current(url) == HEAD
+
+
+def test_a_step_down_that_fails_leaves_the_version_before_it(url: str, connection: Connection) -> None:
+    """Something is in the way of the rows that are put aside last: nothing has changed; nine times."""
+    filled(url, connection)
+    last = "gaps circuit_breakers test_gates patches workers tasks workstreams runs state_transitions"
+    for (lower, higher), table in zip(reversed(STEPS), last.split(), strict=True):
+        connection.exec_driver_sql(f"CREATE TABLE kept_{higher}_{table} (x INTEGER)")
+        connection.commit()
+        before = (schema_of(connection), everything(connection))
+        with pytest.raises(StoreUnavailable, match=f"stopped at {higher}: .*exists"):
+            downgrade(url, lower)
+        assert (schema_of(connection), everything(connection)) == before
+        assert current(url) == higher
+        connection.exec_driver_sql(f"DROP TABLE kept_{higher}_{table}")
+        connection.commit()
+        downgrade(url, lower)
+
+
+def test_an_orphan_stops_a_step(tmp_path: Path) -> None:
+    """Foreign keys are not enforced while tables are rebuilt, so they are checked before the step is kept."""
+    url = f"sqlite:///{tmp_path / 'canonical.db'}"
+    upgrade(url, "008")
+    database = sqlite3.connect(tmp_path / "canonical.db")
+    database.execute("INSERT INTO workstream_dependencies VALUES ('ws_1', 'ws_2')")
+    database.commit()
+    database.close()
+    problem = "stopped at 008: 2 rows would have no parent, the first is in workstream_dependencies and needs one in"
+    with pytest.raises(StoreUnavailable, match=problem):
+        upgrade(url)
+    assert current(url) == "008"
+
+
+DIE = """
+import os, sys
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+left = [int(sys.argv[2])]
+def die(*_):
+    left[0] -= 1
+    if left[0] < 0:
+        os._exit(9)
+event.listen(Engine, "after_cursor_execute", die)
+from prefect_acms.dao.migration import upgrade
+upgrade(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("statements", [3, 20, 45, 75, 100])
+def test_a_process_that_dies_while_it_migrates_leaves_a_whole_version(statements: int, file: Path) -> None:
+    """After any number of statements: what is found is one of the versions, and the next process goes on from there."""
+    url = f"sqlite:///{file}"
+    died = subprocess.run([sys.executable, "-c", DIE, url, str(statements)], check=False, env=os.environ)
+    assert died.returncode == 9
+    found = current(url)
+    assert found in VERSIONS
+    other = f"sqlite:///{file}.same"
+    if found != "base":
+        upgrade(other, str(found))
+        assert [row for row in raw_schema(file) if row[1] != "sqlite_sequence"] == [
+            row for row in raw_schema(Path(f"{file}.same")) if row[1] != "sqlite_sequence"
+        ]
+    upgrade(url)
+    assert current(url) == HEAD
+
+
+def test_two_processes_may_create_the_same_database(file: Path) -> None:
+    """One migrates, the other waits and finds the work done."""
+    script = "import sys; from prefect_acms.dao.migration import prepare; prepare(sys.argv[1])"
+    both = [subprocess.Popen([sys.executable, "-c", script, f"sqlite:///{file}"]) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert current(f"sqlite:///{file}") == HEAD
+
+
+def test_a_new_database_takes_less_than_a_second(url: str) -> None:
+    """All migrations together, in time of this process."""
+    start = time.process_time()
+    prepare(url)
+    assert time.process_time() - start < 1
+    assert current(url) == HEAD
+
+
+def test_a_database_at_head_is_opened_without_alembic(file: Path) -> None:
+    """Alembic is imported only by who migrates."""
+    prepare(f"sqlite:///{file}")
+    script = (
+        "import sys; from prefect_acms.dao.migration import prepare; prepare(sys.argv[1]); "
+        "sys.exit('alembic' in sys.modules or 'filelock' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, f"sqlite:///{file}"], check=False).returncode == 0
+
+
+def test_looking_creates_nothing(file: Path) -> None:
+    """Asking for the version of a file that is not there does not make one."""
+    assert current(f"sqlite:///{file}") is None
+    assert not file.parent.exists()
+
+
+def test_an_empty_file_is_a_database_in_which_nothing_is_yet(tmp_path: Path) -> None:
+    """Its version is `base`, and it can be upgraded."""
+    (tmp_path / "canonical.db").touch()
+    url = f"sqlite:///{tmp_path / 'canonical.db'}"
+    assert current(url) == "base"
+    prepare(url)
+    assert current(url) == HEAD
+
+
+def test_going_where_one_is_does_nothing(file: Path) -> None:
+    """No backup, no change; up is not down and down is not up."""
+    url = f"sqlite:///{file}"
+    upgrade(url, "005")
+    assert downgrade(url, "005") is None
+    upgrade(url, "005")
+    assert current(url) == "005"
+    with pytest.raises(InvalidValue, match="to is '004': expected a version above 005, which the database has"):
+        upgrade(url, "004")
+    with pytest.raises(InvalidValue, match="to is '006': expected a version below 005, which the database has"):
+        downgrade(url, "006")
+    assert list(file.parent.glob("*backup*")) == []
+
+
+@pytest.mark.parametrize("wanted", ["010", "heads", "-1", "", "9"])
+def test_an_unknown_version_is_told_with_the_known_ones(wanted: str, file: Path) -> None:
+    """Before anything is touched."""
+    for way in (upgrade, downgrade):
+        with pytest.raises(UnknownName, match=re.escape(f"unknown schema version {wanted!r}: expected one of ['base'")):
+            way(f"sqlite:///{file}", wanted)
+    assert not file.parent.exists()
+
+
+def test_a_downgrade_leaves_a_copy_beside_the_file(tmp_path: Path) -> None:
+    """The copy is the database as it was, and each downgrade makes its own."""
+    url = f"sqlite:///{tmp_path / 'canonical.db'}"
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        before = filled(url, connection)
+    backup = downgrade(url, "007")
+    assert backup == tmp_path / "canonical.db.backup-009"
+    assert current(f"sqlite:///{backup}") == "009"
+    with create_engine(f"sqlite:///{backup}", poolclass=NullPool).connect() as connection:
+        assert everything(connection) == before
+    upgrade(url)
+    assert downgrade(url, "007") == tmp_path / "canonical.db.backup-009-2"
+    assert downgrade(url, "base") == tmp_path / "canonical.db.backup-007"
+
+
+def _unchanged(path: Path, problem: str) -> None:
+    before = path.read_bytes()
+    url = f"sqlite:///{path}"
+    for way in (current, prepare, upgrade):
+        with pytest.raises(StoreUnavailable, match=problem):
+            way(url)
+    with pytest.raises(StoreUnavailable, match=problem):
+        downgrade(url, "base")
+    assert path.read_bytes() == before
+
+
+def test_a_newer_database_is_refused(tmp_path: Path) -> None:
+    """A program that doesn't know the schema doesn't touch it."""
+    path = tmp_path / "canonical.db"
+    upgrade(f"sqlite:///{path}")
+    database = sqlite3.connect(path)
+    database.execute("UPDATE alembic_version SET version_num = '010'")
+    database.commit()
+    database.close()
+    _unchanged(path, "it has schema 010 of a newer acms, this one knows schemas up to 009: upgrade acms")
+
+
+@pytest.mark.parametrize(
+    "tables", ["CREATE TABLE notes (x)", "CREATE TABLE alembic_version (version_num TEXT);"
+               "INSERT INTO alembic_version VALUES ('a1b2c3d4')"]
+)  # fmt: skip
+def test_the_database_of_another_program_is_refused(tables: str, tmp_path: Path) -> None:
+    """Prefect's own database, or anybody else's, is not made ours."""
+    database = sqlite3.connect(tmp_path / "other.db")
+    database.executescript(tables)
+    database.close()
+    _unchanged(tmp_path / "other.db", "it is a database of another program")
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """Text is not taken for a database, and not overwritten."""
+    (tmp_path / "notes.txt").write_text("Dear diary, today I found a database. " * 99)
+    _unchanged(tmp_path / "notes.txt", "file is not a database")
+
+
+def test_a_database_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    """Half a file is no store."""
+    path = tmp_path / "canonical.db"
+    upgrade(f"sqlite:///{path}")
+    path.write_bytes(path.read_bytes()[:20000])
+    _unchanged(path, "malformed")
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    """A path that can't be opened is told in one sentence."""
+    with pytest.raises(StoreUnavailable, match="unable to open database file"):
+        prepare(f"sqlite:///{tmp_path}")
+
+
+def test_a_place_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
+    """The folder of the database lies inside a file."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailable, match="its folder can't be written"):
+        prepare(f"sqlite:///{tmp_path / 'file' / 'canonical.db'}")
+
+
+def test_who_migrates_too_long_is_not_waited_for_for_ever(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock of another process ends the wait with a sentence."""
+    monkeypatch.setattr(migration, "_LOCK_TIMEOUT_SEC", 0.05)
+    file.parent.mkdir()
+    with (
+        FileLock(f"{file}.migration.lock"),
+        pytest.raises(StoreUnavailable, match="another process has been migrating it for too long"),
+    ):
+        prepare(f"sqlite:///{file}")

@@ -1,0 +1,33 @@
+"""The generated pages: what is in docs/ is what the code says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prefect_acms.canonical.machines import MACHINES
+from prefect_acms.deployments.reference import pages, write_pages
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("name", pages())
+def test_the_page_is_up_to_date(name: str):
+    """Otherwise run `python -m prefect_acms.deployments.reference docs`."""
+    assert (DOCS / name).read_text(encoding="utf-8") == pages()[name]
+
+
+def test_every_lifecycle_has_its_diagram():
+    """Nine machines, each as mermaid, with every edge in the table below it."""
+    page = pages()["machines.md"]
+    for machine in MACHINES.values():
+        assert f"```mermaid\n{machine.mermaid()}```" in page
+    edges = sum(len(edges) for machine in MACHINES.values() for edges in machine.table.values())
+    assert page.count(" --> ") - page.count("[*]") == edges
+
+
+def test_writing_twice_changes_nothing(tmp_path: Path):
+    """The generator tells which pages it changed."""
+    assert len(write_pages(tmp_path)) == len(pages())
+    assert write_pages(tmp_path) == []

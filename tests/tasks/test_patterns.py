@@ -1,0 +1,102 @@
+"""The pattern index: the first that fits, closed where it is not open, extended by the user's files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prefect_acms.blocks.tool_profile import TaskKind
+from prefect_acms.canonical.errors import InvalidDocument, UnknownName
+from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.patterns import PatternIndex
+from prefect_acms.tasks.profiles import load_profiles
+
+MakeGap = Callable[..., Gap]
+
+
+@pytest.mark.parametrize(
+    ("facts", "pattern_id"),
+    [
+        ({"source": "ruff", "rule_id": "F401"}, "lint-fix"),
+        ({"source": "ruff", "rule_id": "unformatted", "category": "formatting"}, "format"),
+        ({"source": "pytest", "rule_id": "failing-test"}, "failing-test"),
+        ({"source": "markers", "rule_id": "TODO"}, "marker"),
+        ({"source": "stranger", "rule_id": "X"}, None),
+    ],
+)
+def test_each_shipped_source_has_its_pattern(make_gap: MakeGap, facts: dict[str, str], pattern_id: str | None):
+    """What no pattern covers has none; task patterns never take a gap."""
+    found = PatternIndex.load().for_gap(make_gap("a", "a.py", **facts))
+    assert (found.id if found else None) == pattern_id
+
+
+def test_every_allowed_tool_is_shipped_and_can_do_it():
+    """A pattern names tools that exist, made for its kinds of task and its domains."""
+    toolbox = load_profiles()
+    for pattern in PatternIndex.load():
+        for tool_id in pattern.allowed_tools:
+            capabilities = set(toolbox.get(tool_id).capabilities)
+            assert set(pattern.domains) | set(pattern.kinds) <= capabilities
+
+
+def test_a_gap_is_refused_with_a_reason(make_gap: MakeGap):
+    """Not fixable, without a file, or a note for a person: each says why."""
+    index = PatternIndex.load()
+    lint, marker = index.get("lint-fix"), index.get("marker")
+    assert lint.refusal(make_gap("a", "a.py", fixable=True)) is None
+    assert "no fix" in (lint.refusal(make_gap("a", "a.py")) or "")
+    assert "no file" in (lint.refusal(make_gap("a", fixable=True)) or "")
+    assert "no deterministic tool" in (marker.refusal(make_gap("a", "a.py")) or "")
+
+
+def test_a_pattern_of_the_user_replaces_ours(tmp_path: Path, make_gap: MakeGap):
+    """One of the same name stands in ours' place; disabled, it keeps its gaps and nothing is done about them."""
+    path = tmp_path / "tools.toml"
+    path.write_text(
+        '[patterns.lint-fix]\ntitle = "off"\nenabled = false\nsources = ["ruff"]\nkinds = ["implementation"]\n'
+        'allowed_tools = ["ruff-fix"]\n'
+    )
+    gap = make_gap("a", "a.py", fixable=True)
+    found = PatternIndex.load([path]).for_gap(gap)
+    assert found is not None
+    assert found.refusal(gap) == "pattern lint-fix is disabled"
+
+
+def test_a_pattern_of_the_user_is_offered_gaps_before_ours(tmp_path: Path, make_gap: MakeGap):
+    """Rules are globs; what the pattern does not fit goes on to ours; other tables of the file are not looked at."""
+    path = tmp_path / "tools.toml"
+    path.write_text(
+        '[patterns.naming]\ntitle = "Rename"\nsources = ["ruff"]\nrules = ["N8*"]\nkinds = ["implementation"]\n'
+        'allowed_tools = ["renamer"]\n[tools.renamer]\ncommand = ["x"]\n'
+    )
+    index = PatternIndex.load([path])
+    found = [index.for_gap(make_gap("a", "a.py", rule_id=rule)) for rule in ("N801", "F401")]
+    assert [pattern.id for pattern in found if pattern] == ["naming", "lint-fix"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("patterns = 3", "patterns"),
+        ("[patterns]\nx = 3", "patterns.x"),
+        ("[[patterns]]\nid = 'x'", "patterns"),
+        ("[patterns.x]\ntitle = 'x'\nkinds = ['nonsense']\nallowed_tools = []", "patterns.x.kinds[0]"),
+        ("[patterns.x]\ntitle = 'x'\nkinds = []\nallowed_tools = []\ncolour = 'red'", "patterns.x.colour"),
+        ("[patterns.'X Y']\ntitle = 'x'\nkinds = []\nallowed_tools = []", "patterns.X Y.id"),
+    ],
+)
+def test_a_broken_pattern_is_refused_with_the_place(tmp_path: Path, text: str, where: str):
+    path = tmp_path / "patterns.toml"
+    path.write_text(text)
+    with pytest.raises(InvalidDocument) as caught:
+        PatternIndex.load([path])
+    assert caught.value.facts["where"] == where
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    index = PatternIndex.load()
+    with pytest.raises(UnknownName, match="lint-fix"):
+        index.get("nonsense")
+    assert index.find("nonsense") is None
+    assert index.get("inspection").kinds == (TaskKind.ANALYSIS,)
