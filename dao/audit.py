@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TextIO
@@ -13,13 +13,11 @@ from sqlalchemy import Connection, select, text
 from prefect_acms.canonical.errors import ChainBroken, NotFound
 from prefect_acms.canonical.events import CREATED, NOTICES
 from prefect_acms.dao.chain import ANCHOR, GENESIS, GLOBAL, canonical_json, chain_of, row_hash
-from prefect_acms.dao.lines import TRAIL, line, trail
+from prefect_acms.dao.lines import TRAIL, Row, line, rows_of, trail
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.schema import Base, StateRow, table_of, terminal
 from prefect_acms.dao.store import Store
 from prefect_acms.dao.transitions import ChainHeadRow, TransitionRow
-
-Row = Mapping[str, Any]
 
 _ROWS = table_of(TransitionRow)
 _UNKNOWN = "unknown"
@@ -131,7 +129,7 @@ class _Audit:
         """What the chain `global` says of the runs' chains: run -> position -> its row."""
         anchors: dict[str, dict[int, Row]] = {}
         of_global = TRAIL.where(_ROWS.c.run_id.is_(None), _ROWS.c.entity_type == ANCHOR).order_by(_ROWS.c.chain_seq)
-        for row in self._connection.execute(of_global).mappings():
+        for row in rows_of(self._connection, of_global):
             place = _json(row["metadata"])
             if isinstance(place, dict) and isinstance(place.get("seq"), int):
                 anchors.setdefault(row["entity_id"], {})[place["seq"]] = {**row, "anchored": place.get("hash")}
@@ -143,8 +141,7 @@ class _Audit:
         if self._only is not None:
             of_runs = of_runs.where(_ROWS.c.run_id == self._only)
         for wanted in ([of_global] if self._wanted(GLOBAL) else []) + [of_runs]:
-            rows = self._connection.execute(wanted.execution_options(yield_per=1000)).mappings()
-            for chain, members in groupby(rows, lambda row: chain_of(row["run_id"])):
+            for chain, members in groupby(rows_of(self._connection, wanted), lambda row: chain_of(row["run_id"])):
                 yield from self._in_chain(chain, members)
 
     def _in_chain(self, chain: str, rows: Iterator[Row]) -> Iterator[BadRow]:

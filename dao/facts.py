@@ -86,7 +86,7 @@ class Asker:
     def __init__(self, compiler: Compiler, clock: Clock) -> None:
         self._compile = compiler
         self._compiled: dict[str, Statement] = {}
-        self._clock = clock
+        self.clock = clock
 
     def gather(self, entity: str, needs: Iterable[str], desk: Desk, row: Values, given: Values) -> Values:
         """The facts among `needs` that the database knows; columns and what the caller states are not its matter."""
@@ -107,7 +107,7 @@ class Asker:
 
     def seconds_since(self, text: str | None) -> float:
         """How long ago a stored moment was; a moment that is not known is infinitely long ago."""
-        return (self._clock() - utc_moment(text)).total_seconds() if text else float("inf")
+        return (self.clock() - utc_moment(text)).total_seconds() if text else float("inf")
 
 
 def json_value(stored: Any) -> Any:

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import JSON, Column, Table, Text, insert, literal_column, null, select, update
+from sqlalchemy import JSON, Boolean, Column, Table, Text, insert, literal_column, null, select, update
 from sqlalchemy.orm import make_transient_to_detached
 
 from prefect_acms.canonical.clock import utc_text
@@ -101,13 +101,17 @@ class Reading:
     def __init__(self, columns: Sequence[Column[Any]]) -> None:
         self.names = tuple(column.name for column in columns)
         self._json = tuple(column.name for column in columns if isinstance(column.type, JSON))
+        self._truths = tuple(column.name for column in columns if isinstance(column.type, Boolean))
 
     def __call__(self, values: Sequence[Any]) -> dict[str, Any]:
-        """The row by column name, JSON read."""
+        """The row by column name, as Python values: JSON is read, and SQLite's 0 and 1 are truth values."""
         row = dict(zip(self.names, values, strict=True))
         for name in self._json:
             if isinstance(row[name], str):
                 row[name] = json.loads(row[name])
+        for name in self._truths:
+            if row[name] is not None:
+                row[name] = bool(row[name])
         return row
 
 

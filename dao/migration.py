@@ -150,7 +150,8 @@ def _version(connection: Connection) -> str:
     if "alembic_version" in tables:
         found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() or "base"
     connection.rollback()
-    if found in VERSIONS and (found != "base" or all(t.startswith(("kept_", "alembic_version")) for t in tables)):
+    empty = all(table.startswith(("alembic_version", "kept_")) for table in tables)
+    if found in VERSIONS and (empty if found == "base" else "state_transitions" in tables):
         return found
     problem = "it is a database of another program"
     if found.isdigit() and found > HEAD:

@@ -65,9 +65,7 @@ class Outbox:
 
     def start(self) -> None:
         """Put the file right, and from now on write what each commit brings, in a thread of its own."""
-        with self._alone():
-            self._compare()
-            self._append()
+        self._try(self._repair)
         self._unsubscribe = self._store.subscribe(self._notice)
         self._thread = threading.Thread(target=self._follow, name=f"outbox of {self._run_id}", daemon=True)
         self._thread.start()
@@ -115,6 +113,11 @@ class Outbox:
             work()
         except (OSError, AcmsError) as problem:
             _log.warning("%s is behind the database and can be rebuilt from it: %s", self.path, problem)
+
+    def _repair(self) -> None:
+        with self._alone():
+            self._compare()
+            self._append()
 
     def _finish(self) -> None:
         with self._alone():

@@ -45,6 +45,12 @@ class StateDao(Deciding[S]):
         self._tell(row, cause, cause.now, None, row["state"], Severity.INFO, self._workstream(row))
         return life.detached(row)
 
+    def find(self, id: str) -> S | None:  # noqa: A002 - the name of the column
+        """The row of that id, detached, or None; by the driver's cursor, since it is asked for so often."""
+        self._unit.check_open()
+        found = self._fetch((id,), self._life.every, lock=False)
+        return self._life.detached(found[id]) if found else None
+
     def advance(
         self,
         id: str,  # noqa: A002 - the name of the column

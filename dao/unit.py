@@ -81,12 +81,17 @@ class UnitOfWork:
     def admit(self) -> None:
         """Called before each write: raises StoreUnavailable where nothing may be written, Superseded where a newer
         driver has the run."""
-        if not self._is_open or self._read_only:
-            problem = "this unit of work only reads" if self._is_open else "this unit of work has ended"
-            raise StoreUnavailable(url=self.store.shown_url, problem=problem)
+        self.check_open()
+        if self._read_only:
+            raise StoreUnavailable(url=self.store.shown_url, problem="this unit of work only reads")
         if self._fence is not None:
             self.check_epoch(*self._fence)
             self._fence = None
+
+    def check_open(self) -> None:
+        """Raises StoreUnavailable when the block of this unit has been left."""
+        if not self._is_open:
+            raise StoreUnavailable(url=self.store.shown_url, problem="this unit of work has ended")
 
     def check_epoch(self, run_id: str, epoch: int) -> None:
         """Raises Superseded when the run is no longer at that epoch, NotFound when there is no such run."""
@@ -99,8 +104,7 @@ class UnitOfWork:
     @property
     def session(self) -> Session:
         """SQLAlchemy's session inside this transaction, for reading; it sees all that was written so far."""
-        if not self._is_open:
-            raise StoreUnavailable(url=self.store.shown_url, problem="this unit of work has ended")
+        self.check_open()
         self.trail.flush()
         return self.desk.session
 

@@ -58,6 +58,9 @@ class Board:
 
     def __rich_console__(self, _console: Console, _options: ConsoleOptions) -> RenderResult:
         yield self._headline()
+        if self._phase is None:
+            yield Text("  starting; Prefect's embedded server takes some seconds", style="dim")
+            return
         yield self._numbers()
         if self._workstreams:
             yield self._table()

@@ -100,10 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # a file name that is no text, or a terminal without Unicode, is no reason to fail
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(_exit_code(arguments))
+    sys.exit(exit_code(arguments))
 
 
-def _exit_code(arguments: Sequence[str] | None) -> int:
+def exit_code(arguments: Sequence[str] | None = None) -> int:
+    """Call a command; what is wrong is told on stderr, and the exit code says of what kind it is."""
     try:
         code = _call(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()

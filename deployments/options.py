@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from prefect_acms.canonical.errors import InvalidValue
+
 if TYPE_CHECKING:
     from prefect_acms.blocks.config import PipelineConfig
 
@@ -119,7 +121,7 @@ def json_option(command: Decorated) -> Decorated:
 
 def build_config(repository: Path | None, given: Mapping[str, Any]) -> PipelineConfig:
     """The configuration that a file and options amount to; raises InvalidDocument or pydantic's ValidationError."""
-    from prefect_acms.blocks.config import PipelineConfig
+    from prefect_acms.blocks.config import Mode, PipelineConfig
     from prefect_acms.deployments.config_file import read_config_file
 
     values = read_config_file(given["config"]) if given.get("config") else {}
@@ -132,6 +134,8 @@ def build_config(repository: Path | None, given: Mapping[str, Any]) -> PipelineC
         if given.get(name):
             _put(values, path, value=False)
     config = PipelineConfig.model_validate(values)
+    if config.mode is Mode.EXECUTE_ONLY and config.plan is None:
+        raise InvalidValue(field="plan", value=None, expected="a plan file or a run: use `acms execute PLAN_OR_RUN`")
     return _asking_for_reports(config) if given.get("report") else config
 
 

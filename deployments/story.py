@@ -19,7 +19,7 @@ class Story:
     def __init__(self, tell: Teller) -> None:
         self._tell = tell
         self.run_id: str | None = None
-        self._begun: set[str] = set()
+        self._begun: dict[str, str] = {}
         self._ended: set[str] = set()
 
     def take(self, events: Sequence[Event], store: Store) -> None:
@@ -27,6 +27,8 @@ class Story:
         self.run_id = self.run_id or next((event.context.run_id for event in events if event.context.run_id), None)
         with store.begin(read_only=True) as dao:
             for event in events:
+                if event.context.phase not in {None, *self._begun.values()}:
+                    self._tell_phases(dao)
                 line = sentence(dao, event)
                 if line:
                     self._say(line)
@@ -43,7 +45,7 @@ class Story:
     def _tell_phases(self, dao: UnitOfWork) -> None:
         for phase in dao.phases.of_run(self.run_id) if self.run_id else ():
             if phase.id not in self._begun:
-                self._begun.add(phase.id)
+                self._begun[phase.id] = phase.name
                 self._say(f"phase {phase.ordinal}: {phase.name}")
             if phase.outcome is not None and phase.id not in self._ended:
                 self._ended.add(phase.id)
@@ -142,7 +144,7 @@ _FATES = {
 def _gate(dao: UnitOfWork, event: Event) -> str:
     row = dao.test_gates.get(event.entity_id)
     judgement = row.info.get("judgement") or row.info.get("unavailable")
-    said = f": {one_line(str(judgement))}" if judgement else ""
+    said = f": {one_line(str(judgement).removeprefix(f'{row.gate_type}: '))}" if judgement else ""
     where = " at the base commit" if row.info.get("base") else ""
     return f"  gate {row.gate_type}{where}: {event.to_state.lower()} in {seconds(row.duration_sec)}{said}"
 

@@ -13,7 +13,7 @@ from prefect_acms.deployments.demo import Health
 from prefect_acms.deployments.output import STYLES, say
 from prefect_acms.tasks.reports.drawing import tone
 from prefect_acms.tasks.reports.text import count, one_line, printable, seconds
-from prefect_acms.tasks.summary_model import Summary
+from prefect_acms.tasks.summary_model import PatchRecord, Summary
 
 MOST_REASONS = 5
 MOST_PATCHES = 20
@@ -43,6 +43,9 @@ def _parts(summary: Summary) -> Iterator[RenderableType]:
     if summary.patches:
         yield Text()
         yield _patches(summary)
+        left = len(summary.patches) - len(_shown(summary))
+        if left:
+            yield Text(f"and {left} more that were dropped or don't fit here: acms patches {run.id}", style="dim")
     yield Text()
     yield from _next_steps(summary)
 
@@ -79,17 +82,18 @@ def _patches(summary: Summary) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("PATCH", "STATE", "LINES", "FILES AND REASON"):
         table.add_column(name, overflow="fold")
-    shown = [patch for patch in summary.patches if patch.state != "dropped"]
-    for patch in shown[:MOST_PATCHES]:
+    for patch in _shown(summary):
         about = Text(one_line(", ".join(patch.files), 100))
         if patch.reason:
             about.append(f"\n{one_line(patch.reason)}", style="dim")
         state = Text(patch.state, style=STYLES[tone(patch.state)])
         table.add_row(patch.id, state, f"+{patch.lines_added} -{patch.lines_removed}", about)
-    left = len(summary.patches) - len(shown[:MOST_PATCHES])
-    if left:
-        table.add_row(f"and {count(left, 'more', 'more')}: acms patches {summary.run.id}")
     return table
+
+
+def _shown(summary: Summary) -> list[PatchRecord]:
+    """Patches that were dropped, most often for the sake of their parts, are only counted."""
+    return [patch for patch in summary.patches if patch.state != "dropped"][:MOST_PATCHES]
 
 
 def _next_steps(summary: Summary) -> Iterator[Text]:

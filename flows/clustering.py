@@ -20,7 +20,7 @@ async def cluster_gaps(
     run_id: str, epoch: int | None = None, database_url: str | None = None
 ) -> tuple[Workstream, ...]:
     """Group the run's gaps into workstreams and store them; what filters and the baseline name is deferred."""
-    drive = drive_run(run_id, epoch=epoch, database_url=database_url)
+    drive = drive_run(run_id, epoch=epoch, database=database_url)
     settings = drive.config.discovery
     with phase(drive, "clustering") as artifacts:
         with drive.reading() as dao:

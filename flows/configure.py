@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from prefect_acms.blocks.config import Mode, PipelineConfig
 from prefect_acms.canonical.errors import InvalidValue, RepositoryUnfit
 from prefect_acms.canonical.run import RunTrigger
-from prefect_acms.dao.store import open_store
 from prefect_acms.tasks.documents import read_report, write_atomically
-from prefect_acms.tasks.driving import drive_run, phase
+from prefect_acms.tasks.driving import drive_run, phase, shared_store
+from prefect_acms.tasks.ending import end_run
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.profiles import load_profiles
 from prefect_acms.tasks.sources import load_sources
@@ -62,9 +62,9 @@ def _check_discovery(config: PipelineConfig) -> None:
 async def configure_run(config: PipelineConfig) -> RunHandle:
     """Start a run: check the configuration, make its row and its folder, and drive it from here on."""
     repository = check_config(config)
-    store = open_store(config.database_url)
+    store = shared_store(config.database_url)
     if config.mode is Mode.EXECUTE_ONLY:
-        stored_plan(config.plan, repository, store)
+        stored_plan(config, repository, store)
     base_commit = repository.head()
     with store.begin() as dao:
         run = dao.runs.create(
@@ -77,12 +77,16 @@ async def configure_run(config: PipelineConfig) -> RunHandle:
             prefect_run_count=flow_run.run_count,
             metadata={"branch": repository.branch()},
         )
-    drive = drive_run(run.id, database_url=config.database_url)
+    drive = drive_run(run.id, database=config.database_url)
     with drive.begin() as dao:
         dao.runs.advance(run.id, RunTrigger.RUN_STARTED)
-    with phase(drive, "configure") as artifacts:
-        make_folder(repository, run.id)
-        artifacts.update(base_commit=base_commit, branch=repository.branch(), repository=str(repository.top))
+    try:
+        with phase(drive, "configure") as artifacts:
+            make_folder(repository, run.id)
+            artifacts.update(base_commit=base_commit, branch=repository.branch(), repository=str(repository.top))
+    except Exception as error:
+        end_run(drive, RunTrigger.RUN_CRASHED, str(error))
+        raise
     return RunHandle(run_id=run.id, epoch=drive.epoch)
 
 

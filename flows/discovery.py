@@ -20,7 +20,7 @@ from prefect_acms.tasks.sources import Scan
 @flow(name="acms-discovery", flow_run_name="discover {run_id}", persist_result=False)
 async def discover_gaps(run_id: str, epoch: int | None = None, database_url: str | None = None) -> tuple[Gap, ...]:
     """Find the gaps of the run's base commit and store them; raises EverySourceFailed if no source worked."""
-    drive = drive_run(run_id, epoch=epoch, database_url=database_url)
+    drive = drive_run(run_id, epoch=epoch, database=database_url)
     with phase(drive, "discovery") as artifacts:
         result = await asyncio.to_thread(scan_base.submit(drive.run_id, drive.epoch).result)
         artifacts["sources"] = [outcome.model_dump(mode="json") for outcome in result.sources]

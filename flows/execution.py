@@ -12,7 +12,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from prefect_acms.canonical.task import TaskState
-from prefect_acms.canonical.workstream import WorkstreamState
+from prefect_acms.canonical.verdicts import ENDED_WORKSTREAM, MET
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.dao.workstreams import WorkstreamRow
 from prefect_acms.flows.schedule import Node, Schedule
@@ -34,7 +34,7 @@ THREADS: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
 )
 async def execute_plan(run_id: str, epoch: int | None = None, database_url: str | None = None) -> dict[str, str]:
     """Execute the stored plan of a run; the state of each of its workstreams, by id."""
-    drive = drive_run(run_id, epoch=epoch, database_url=database_url)
+    drive = drive_run(run_id, epoch=epoch, database=database_url)
     with phase(drive, "execution") as artifacts:
         load_plan(drive)
         with drive.reading() as dao:
@@ -126,8 +126,11 @@ class _Execution:
         if name in self.by_id:
             well = end_task(self.drive, name, self.futures[name]) == TaskState.COMPLETED
         else:
-            await asyncio.to_thread(self.futures[name].result)  # an error of our own while merging ends the run
             with self.drive.reading() as dao:
-                well = dao.workstreams.get(name).state in {WorkstreamState.COMPLETED, WorkstreamState.SKIPPED}
+                state = dao.workstreams.get(name).state
+            if state not in ENDED_WORKSTREAM:
+                # Settling it has failed by an error of our own: that one ends the run.
+                await asyncio.to_thread(self.futures[name].result)
+            well = state in MET
         lost = self.schedule.ended(name, well=well)
         lose_tasks(self.drive, [task_id for task_id in lost if task_id in self.by_id], because=name)

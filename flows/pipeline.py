@@ -17,7 +17,6 @@ from prefect_acms.canonical.events import Event
 from prefect_acms.canonical.run import RunState, RunTrigger
 from prefect_acms.dao.home import acms_home
 from prefect_acms.dao.outbox import Outbox
-from prefect_acms.dao.store import open_store
 from prefect_acms.flows.clustering import cluster_gaps
 from prefect_acms.flows.configure import RunHandle, check_config, configure_run
 from prefect_acms.flows.discovery import discover_gaps
@@ -31,7 +30,7 @@ from prefect_acms.tasks.bridge import (
     on_run_running,
     run_state,
 )
-from prefect_acms.tasks.driving import Drive, drive_run, release_run
+from prefect_acms.tasks.driving import Drive, drive_run, release_run, shared_store
 from prefect_acms.tasks.ending import end_run
 from prefect_acms.tasks.locks import repository_lock
 from prefect_acms.tasks.stored_plans import stored_plan
@@ -150,9 +149,9 @@ def run_pipeline(config: PipelineConfig, store_listener: Listener | None = None)
     The listener is told every event of the store after its commit, in order.
     """
     repository = check_config(config)
-    store = open_store(config.database_url)
+    store = shared_store(config.database_url)
     if config.mode is Mode.EXECUTE_ONLY:
-        stored_plan(config.plan, repository, store)
+        stored_plan(config, repository, store)
     unsubscribe = store.subscribe(store_listener) if store_listener else None
     try:
         outcome = asyncio.run(_awaited(config))

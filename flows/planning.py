@@ -22,7 +22,7 @@ from prefect_acms.tasks.preparation import has_tests
 @flow(name="acms-planning", flow_run_name="plan {run_id}", persist_result=False)
 async def compile_run_plan(run_id: str, epoch: int | None = None, database_url: str | None = None) -> Plan:
     """Compile the run's workstreams into a plan and store it; in mode plan_only its workstreams end as skipped."""
-    drive = drive_run(run_id, epoch=epoch, database_url=database_url)
+    drive = drive_run(run_id, epoch=epoch, database=database_url)
     with phase(drive, "planning") as artifacts:
         compiled = _compile(drive)
         with drive.begin() as dao:
@@ -39,7 +39,7 @@ def _compile(drive: Drive) -> Compiled:
     return compile_plan(
         [Workstream.model_validate(entry) for entry in phase_artifacts(drive, "clustering")["workstreams"]],
         gaps,
-        PatternIndex.load(),
+        PatternIndex.load(drive.config.execution.tool_files),
         repository=drive.repository.top.name,
         base_commit=drive.base_commit,
         has_tests=has_tests(drive),

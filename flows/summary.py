@@ -22,7 +22,7 @@ from prefect_acms.tasks.summary_model import Summary
 @flow(name="acms-summary", flow_run_name="summarize {run_id}", persist_result=False)
 async def summarize_run(run_id: str, epoch: int | None = None, database_url: str | None = None) -> Summary:
     """End the run as its workstreams say, put its worktrees away, and write the reports into its folder."""
-    drive = drive_run(run_id, epoch=epoch, database_url=database_url)
+    drive = drive_run(run_id, epoch=epoch, database=database_url)
     with phase(drive, "summary") as artifacts:
         with drive.begin() as dao:
             conclude(dao, drive)

@@ -18,9 +18,9 @@ from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.run import RunState, RunTrigger
 from prefect_acms.canonical.task import TaskState, TaskTrigger
 from prefect_acms.dao.runs import RunRow
-from prefect_acms.dao.store import Store, open_store
+from prefect_acms.dao.store import Store
 from prefect_acms.dao.tasks import TaskRow
-from prefect_acms.tasks.driving import drive_run, drives
+from prefect_acms.tasks.driving import drive_run, drives, shared_store
 from prefect_acms.tasks.ending import end_run
 
 
@@ -107,10 +107,10 @@ def _end(flow_run: FlowRun, trigger: RunTrigger, reason: str) -> None:
     with store.begin() as dao:
         run = dao.runs.by_flow_run(str(flow_run.id))
     if run is not None and run.state not in MACHINES["run"].terminal:
-        end_run(drive_run(run.id, database_url=store.url), trigger, reason)
+        end_run(drive_run(run.id, database=store.url), trigger, reason)
 
 
 def _store_of(parameters: Mapping[str, Any]) -> Store:
     config = parameters.get("config")
     given = config.get("database_url") if isinstance(config, Mapping) else getattr(config, "database_url", None)
-    return open_store(given or parameters.get("database_url"))
+    return shared_store(given or parameters.get("database_url"))

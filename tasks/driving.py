@@ -11,9 +11,9 @@ from typing import Any
 
 from prefect_acms.blocks.config import PipelineConfig
 from prefect_acms.canonical.errors import NotFound
-from prefect_acms.dao.home import acms_home
-from prefect_acms.dao.unit import Fence
+from prefect_acms.dao.home import acms_home, database_url
 from prefect_acms.dao.store import Store, UnitOfWork, open_store
+from prefect_acms.dao.unit import Fence
 from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.git import Repository
 
@@ -63,27 +63,38 @@ class Drive:
         return self.repository.ref(self.result_ref) or self.base_commit
 
 
+_STORES: dict[str, Store] = {}
 _DRIVES: dict[str, Drive] = {}
 _LOCK = threading.Lock()
 
 
-def drive_run(run_id: str, *, epoch: int | None = None, database_url: str | None = None) -> Drive:
+def shared_store(given: str | None = None) -> Store:
+    """The one store of this process for a database, so that who subscribes to it hears of every commit made here."""
+    url = database_url(given)
+    with _LOCK:
+        if url not in _STORES:
+            _STORES[url] = open_store(url)
+        return _STORES[url]
+
+
+def drive_run(run_id: str, *, epoch: int | None = None, database: str | None = None) -> Drive:
     """The drive of a run in this process; without an epoch the run is taken over, which fences off its driver before.
 
     Raises NotFound for an unknown run and Superseded when the epoch is an old one.
     """
     with _LOCK:
         known = _DRIVES.get(run_id)
-        if known is not None and epoch == known.epoch:
-            return known
-        store = open_store(database_url)
-        with store.begin() as dao:
-            run = dao.runs.get(run_id)
-            held = dao.runs.take_over(run_id) if epoch is None else epoch
-        config = PipelineConfig.model_validate(run.config)
-        drive = Drive(store, run_id, held, config, Repository.open(Path(run.repo_root)), run.base_commit)
+    if known is not None and epoch == known.epoch:
+        return known
+    store = shared_store(database)
+    with store.begin() as dao:
+        run = dao.runs.get(run_id)
+        held = dao.runs.take_over(run_id) if epoch is None else epoch
+    config = PipelineConfig.model_validate(run.config)
+    drive = Drive(store, run_id, held, config, Repository.open(Path(run.repo_root)), run.base_commit or "")
+    with _LOCK:
         _DRIVES[run_id] = drive
-        return drive
+    return drive
 
 
 def drives() -> list[Drive]:

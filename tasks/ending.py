@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 from typing import Any
 
+from prefect_acms.canonical.errors import GitFailed
 from prefect_acms.canonical.gap import GapState, GapTrigger
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
@@ -19,6 +19,8 @@ from prefect_acms.canonical.worker import WorkerState, WorkerTrigger
 from prefect_acms.canonical.workstream import WorkstreamTrigger
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.processes import stop_process
+from prefect_acms.tasks.worktrees import adopt_worktree
 
 CANCELLED_EXIT_CODE = -signal.SIGTERM
 
@@ -47,15 +49,19 @@ def end_run(drive: Drive, trigger: RunTrigger, reason: str, *, operator: str | N
 def stop_tools(drive: Drive) -> None:
     """End the process group of every tool and gate that this process runs for the run."""
     for pid in sorted(drive.pids):
-        try:
-            os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            drive.pids.discard(pid)
+        stop_process(pid)
+        drive.pids.discard(pid)
 
 
 def remove_worktrees(drive: Drive) -> None:
     """Take the run's worktrees away; commits are on branches and patches in the store, so nothing is lost."""
     folder = drive.worktree("base").parent
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        try:
+            adopt_worktree(drive.repository, path).remove()
+        except GitFailed:
+            # What a killed process has left half made is no worktree for git: its folder goes, and its entry with it.
+            shutil.rmtree(path)
     shutil.rmtree(folder, ignore_errors=True)
     drive.repository.prune()
 

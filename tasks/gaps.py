@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import re
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -11,13 +11,15 @@ from prefect_acms.canonical.gap import GapSeverity
 
 
 def _inside(path: str) -> str:
-    """Raise ValueError unless the path stays inside a work tree."""
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or ".git" in parts or any(c in path for c in "\0\n\r"):
+    """The path in its shortest form; raises ValueError unless it stays inside a work tree."""
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    if not parts or path[0] == "/" or {"..", ".git"}.intersection(map(str.lower, parts)) or _BREAKS.search(path):
         message = f"expected a path inside the repository, relative to its top, found {path!r}"
         raise ValueError(message)
-    return path
+    return "/".join(parts)
 
+
+_BREAKS = re.compile(r"[\0\r\n]")
 
 RepositoryPath = Annotated[str, AfterValidator(_inside)]
 """A POSIX path relative to the repository's top, which does not leave it and does not enter `.git`."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
-from unidiff import PatchSet, UnidiffParseError
+from unidiff.errors import UnidiffParseError
+from unidiff.patch import PatchSet
 
 from prefect_acms.blocks.config import PatchLimits
 from prefect_acms.canonical.errors import GitFailed
@@ -110,7 +111,7 @@ class Validation:
 def parse_patch(content: bytes) -> ParsedPatch:
     """Read a patch, and have unidiff and git read it too: raises NotADiff unless all three see the same."""
     files = read_diff(content)
-    _compare_with_unidiff(content, files)
+    _compare_with_unidiff(files)
     _compare_with_git(content, files)
     paths = {path for file in files for path in (file.old_path, file.new_path) if path is not None}
     return ParsedPatch(files, tuple(sorted(_text(path) for path in paths)))
@@ -162,16 +163,28 @@ def _where(file: FileDiff) -> str:
 # -- the three readers -------------------------------------------------------------------------------------------------
 
 
-def _compare_with_unidiff(content: bytes, files: Sequence[FileDiff]) -> None:
+def _compare_with_unidiff(files: Sequence[FileDiff]) -> None:
+    plain = b"".join(_with_plain_names(file, b"%d" % number) for number, file in enumerate(files))
     try:
         # one character a byte: nothing is decoded, and only \n ends a line
-        seen = PatchSet.from_string(content.decode("latin-1"), metadata_only=True)
+        seen = PatchSet.from_string(plain.decode("latin-1"), metadata_only=True)
     except UnidiffParseError as error:
         raise NotADiff(1, f"unidiff can't read it: {error}") from error
     ours = [(file.added, file.removed, file.is_binary) for file in files]
     theirs = [(file.added, file.removed, bool(file.is_binary_file)) for file in seen]
     if ours != theirs:
         raise NotADiff(_first_difference(ours, theirs, files), "unidiff reads it differently")
+
+
+def _with_plain_names(file: FileDiff, name: bytes) -> bytes:
+    """The file's part under a name that unidiff reads: it takes ` b/` in a folder's name for the second name."""
+    names = file.names.split(b"\n")[:-1]
+    plain = [
+        b"%s%s" % (line[:4], b"/dev/null" if line[4:] == b"/dev/null" else side + name)
+        for line, side in zip(names, (b"a/", b"b/"), strict=False)
+    ]
+    rest = file.raw[len(file.first) :].replace(file.names, b"".join(line + b"\n" for line in plain), 1)
+    return b"diff --git a/%s b/%s\n" % (name, name) + rest
 
 
 def _compare_with_git(content: bytes, files: Sequence[FileDiff]) -> None:

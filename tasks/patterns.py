@@ -46,12 +46,12 @@ class Pattern(BaseModel):
     forbidden: tuple[Operation, ...] = Field(default=(), description="what a patch may not do to a file")
     because: str = Field(default="", description="why a gap that it fits can't be fixed, for people")
 
-    def fits(self, gap: Gap) -> bool:
-        """Whether a gap belongs to this pattern, fixable or not."""
+    def fits(self, source: str, rule: str, category: str) -> bool:
+        """Whether gaps like this belong to this pattern, fixable or not."""
         asked = (
-            (self.sources, gap.source in self.sources),
-            (self.rules, any(fnmatchcase(gap.rule_id, rule) for rule in self.rules)),
-            (self.categories, gap.category in self.categories),
+            (self.sources, source in self.sources),
+            (self.rules, any(fnmatchcase(rule, glob) for glob in self.rules)),
+            (self.categories, category in self.categories),
         )
         return any(names for names, _ in asked) and all(fits for names, fits in asked if names)
 
@@ -71,6 +71,7 @@ class PatternIndex:
         self._patterns: dict[str, Pattern] = {}
         for pattern in patterns:
             self._patterns.setdefault(pattern.id, pattern)
+        self._found: dict[tuple[str, str, str], Pattern | None] = {}
 
     @classmethod
     def load(cls, files: Sequence[Path] = ()) -> PatternIndex:
@@ -82,7 +83,10 @@ class PatternIndex:
 
     def for_gap(self, gap: Gap) -> Pattern | None:
         """The first pattern that the gap fits, if any; a disabled one too, so that no other steps in."""
-        return next((pattern for pattern in self if pattern.fits(gap)), None)
+        asked = gap.source, gap.rule_id, gap.category
+        if asked not in self._found:
+            self._found[asked] = next((pattern for pattern in self if pattern.fits(*asked)), None)
+        return self._found[asked]
 
     def find(self, pattern_id: str) -> Pattern | None:
         """The pattern of that name, if there is one."""

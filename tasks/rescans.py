@@ -9,7 +9,7 @@ from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.fingerprints import Comparison, compare
 from prefect_acms.tasks.gaps import Gap
-from prefect_acms.tasks.sources import Scan, load_sources
+from prefect_acms.tasks.sources import Scan, load_sources, offered_sources
 from prefect_acms.tasks.worktrees import Worktree
 
 
@@ -24,8 +24,8 @@ class Rescanner:
 
     @classmethod
     def of(cls, drive: Drive, worktree: Worktree, environment: Environment, gaps: Iterable[Gap]) -> Rescanner:
-        """The rescanner for these gaps' own sources."""
-        return cls(drive, worktree, environment, tuple(sorted({gap.source for gap in gaps})))
+        """The rescanner for these gaps' own sources; one that only a report speaks of can't be asked."""
+        return cls(drive, worktree, environment, tuple(sorted({gap.source for gap in gaps} & offered_sources().keys())))
 
     def found(self, files: Iterable[str]) -> tuple[Gap, ...]:
         """What the sources find in these files as they are now; raises SourceFailed."""
@@ -41,5 +41,9 @@ class Rescanner:
     def compared(self, before: Sequence[Gap], files: Iterable[str]) -> Comparison:
         """What became of earlier findings in these files."""
         wanted = frozenset(files)
-        earlier = [gap for gap in before if wanted.intersection(gap.file_paths)]
-        return compare(earlier, self.found(wanted))
+        return self.between([gap for gap in before if wanted.intersection(gap.file_paths)], self.found(wanted))
+
+    def between(self, before: Iterable[Gap], after: Iterable[Gap]) -> Comparison:
+        """What became of earlier findings, by later ones; what no source can be asked about counts as still there."""
+        earlier = tuple(before)
+        return compare(earlier, (*after, *(gap for gap in earlier if gap.source not in self.sources)))

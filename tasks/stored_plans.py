@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from prefect_acms.blocks.config import PipelineConfig
 from prefect_acms.canonical.errors import InvalidDocument, InvalidValue
 from prefect_acms.dao.store import Store
 from prefect_acms.tasks.git import Repository
@@ -12,11 +13,12 @@ from prefect_acms.tasks.planning import read_plan, validate_plan
 from prefect_acms.tasks.plans import Plan
 
 
-def stored_plan(given: str | None, repository: Repository, store: Store) -> Plan:
+def stored_plan(config: PipelineConfig, repository: Repository, store: Store) -> Plan:
     """Find the plan and check that it is for the commit that is checked out; raises BadInput."""
+    given = config.plan
     if given is None:
         raise InvalidValue(field="plan", value=None, expected="a plan file, or the id of a run that has a plan")
-    patterns = PatternIndex.load()
+    patterns = PatternIndex.load(config.execution.tool_files)
     path = Path(given)
     plan = read_plan(path, patterns) if path.is_file() else validate_plan(_plan_of_run(store, given), patterns)
     head = repository.head()

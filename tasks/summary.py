@@ -289,9 +289,15 @@ def _gate(row: TestGateRow) -> GateRecord:
         completed_at=row.completed_at,
         duration_sec=row.duration_sec,
         at_base=bool(row.info.get("base")),
-        judgement=row.info.get("judgement") or row.info.get("unavailable"),
+        judgement=_judgement(row),
         output=_tail(row) if row.state == TestGateState.FAILED else "",
     )
+
+
+def _judgement(row: TestGateRow) -> str | None:
+    """What the gate said, without its own name in front: the reader sees that beside it."""
+    said = row.info.get("judgement") or row.info.get("unavailable")
+    return str(said).removeprefix(f"{row.gate_type}: ") if said else None
 
 
 def _tail(row: TestGateRow) -> str:

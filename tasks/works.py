@@ -11,7 +11,6 @@ from prefect_acms.tasks.attempts import Executed, Finished
 from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.commits import commit_kept
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.fingerprints import compare
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.guardrails import check_task
 from prefect_acms.tasks.preparation import baseline_of
@@ -38,7 +37,7 @@ def implement(drive: Drive, task: TaskRow) -> Executed:
     """Let a tool work on the gaps that are still there, and capture what it did as a diff."""
     bench = Bench.of(drive, task)
     before = bench.rescanner.found(bench.files)
-    present = compare(bench.gaps, before).kept
+    present = bench.rescanner.between(bench.gaps, before).kept
     if not present:
         return Executed(0, lambda: Finished(metadata={"present": []}))
     profile = _chosen(bench)

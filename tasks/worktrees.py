@@ -148,13 +148,22 @@ class Worktree:
         listed = names_of(self._git("diff-index", "--cached", "--raw", "-z", "--no-renames", self.commit).stdout)
         changed = [(fields.split(), path) for fields, path in zip(listed[::2], listed[1::2], strict=True)]
         files = [(mode, old, path) for (_, mode, old, new, status), path in changed if status == "M" and old != new]
-        for mode, old, path in files:
-            full = self.path / path
-            if full.is_symlink() or not full.is_file():
-                continue
-            raw = text_of(self._git("hash-object", "--no-filters", "--", path))
-            if raw == old:
+        regular = [(mode, old, path) for mode, old, path in files if mode.startswith("100")]
+        raw = self._raw_blobs([path for _, _, path in regular])
+        for mode, old, path in regular:
+            if raw[path] == old:
                 self._git("update-index", "--cacheinfo", f"{mode},{old},{path}")
+
+    def _raw_blobs(self, paths: list[str]) -> dict[str, str]:
+        """The blob names that these files would have if nothing were converted."""
+        # git reads one name a line, and one that begins with a quote as quoted
+        plain = [path for path in paths if "\n" not in path and not path.startswith('"')]
+        lines = b"".join(os.fsencode(path) + b"\n" for path in plain)
+        blobs = text_of(self._git("hash-object", "--no-filters", "--stdin-paths", data=lines)).split()
+        odd = [path for path in paths if path not in plain]
+        return dict(zip(plain, blobs, strict=True)) | {
+            path: text_of(self._git("hash-object", "--no-filters", "--", path)) for path in odd
+        }
 
     def _untracked(self) -> tuple[str, ...]:
         """Everything that git does not track, ignored or not; a folder of nothing else is one entry."""

@@ -39,6 +39,8 @@ def demo(into: Path | None, database_url: str | None) -> int:
     branch = carried.summary.run.branch
     after = measure_branch(repository, branch) if branch else None
     show_before_and_after(before, after, screen)
+    if untouched:
+        screen.print(f"Branch {repository.branch()} and the working tree are as they were.")
     problems = list(disappointments(before, after, carried.summary, untouched=untouched))
     for problem in problems:
         click.echo(f"acms: the demonstration did not go as it is meant to go: {problem}", err=True)

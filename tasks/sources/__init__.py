@@ -66,7 +66,7 @@ class Unloadable:
 
 def load_sources(names: Iterable[str]) -> tuple[GapSource, ...]:
     """The sources of these names, each once, in this order; raises UnknownName that lists the known ones."""
-    known = _entries()
+    known = offered_sources()
     wanted = list(dict.fromkeys(names))
     for name in wanted:
         if name not in known:
@@ -74,7 +74,7 @@ def load_sources(names: Iterable[str]) -> tuple[GapSource, ...]:
     return tuple(_loaded(known[name]) for name in wanted)
 
 
-def _entries() -> dict[str, EntryPoint]:
+def offered_sources() -> dict[str, EntryPoint]:
     """Every offered source; where two packages offer the same name, ours stands, else the first by module."""
     offered = sorted(entry_points(group=GROUP), key=lambda entry: entry.value)
     ours = [entry for entry in offered if entry.value.startswith("prefect_acms.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from prefect_acms.canonical.errors import SourceFailed
@@ -39,7 +40,7 @@ class PytestSource:
         run = run_pytest(command, scan.root, scan.environment, timeout_sec=scan.timeout_sec, arguments=arguments)
         _refuse_useless(run)
         gaps = [_gap(test, scan.root) for test in run.tests.values() if test.outcome in BAD]
-        return Discovered(tuple(gaps), _version(command, scan), (*command, *arguments))
+        return Discovered(tuple(gaps), _version(command, Path(command[0]).parent), (*command, *arguments))
 
 
 def _present(scan: Scan) -> tuple[str, ...] | None:
@@ -60,10 +61,9 @@ def _refuse_useless(run: PytestRun) -> None:
         raise SourceFailed(source=PytestSource.name, problem=problem)
 
 
-def _version(command: tuple[str, ...], scan: Scan) -> str:
-    done = run_process(
-        (*command, "--version"), cwd=scan.root, env=scan.environment.variables, timeout_sec=scan.timeout_sec
-    )
+@cache
+def _version(command: tuple[str, ...], cwd: Path) -> str:
+    done = run_process((*command, "--version"), cwd=cwd, env={}, timeout_sec=60)
     return (done.stdout.strip() or done.stderr.strip()).partition("\n")[0]
 
 

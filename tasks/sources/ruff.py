@@ -1,4 +1,4 @@
-"""The gap source `ruff`: lint and modernisation findings, and files that its formatter would change."""
+"""The gap source `ruff`: lint and modernisation findings, and where asked for, files that its formatter would change."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ BROAD_DEFAULT = "E4,E7,E9,F,W,B,UP"
 
 LINTED = (".py", ".pyi", ".ipynb")
 SYNTAX = "invalid-syntax"
+
+FORMAT = "format"
+"""Named among the rules to look for, it asks for unformatted files too; without it nobody's files are formatted."""
+
 UNFORMATTED = "unformatted"
 
 FOUND_NOTHING, FOUND_SOMETHING, TROUBLE = 0, 1, 2
@@ -38,7 +42,7 @@ _WOULD_REFORMAT = re.compile(r"^(?:Would reformat: (.+)|(.+):\d+:\d+: unformatte
 
 
 class RuffSource:
-    """Runs `ruff check`, and `ruff format --check` where the repository formats with ruff; writes nothing."""
+    """Runs `ruff check`, and `ruff format --check` where `format` is among the rules; writes nothing."""
 
     name = "ruff"
 
@@ -50,8 +54,9 @@ class RuffSource:
         ruff = _Ruff(scan, (*ruff_program(scan.environment, scan.root), "-m", "ruff"))
         command = ("check", "--output-format", "json", "--no-cache", "--force-exclude", *_options(scan))
         places = ("--", *(files or (".",)))
-        gaps = [*_gaps(ruff.check(command, places), scan)]
-        if _formats(scan.root):
+        chosen = scan.settings.ruff_select
+        gaps = [*_gaps(ruff.check(command, places), scan)] if chosen != (FORMAT,) else []
+        if FORMAT in chosen:
             gaps += ruff.unformatted(places)
         return Discovered(tuple(gaps), ruff.version(), (*ruff.program, *command, *places))
 
@@ -75,16 +80,12 @@ def ruff_configuration(root: Path) -> Mapping[str, Any] | None:
 
 
 def _options(scan: Scan) -> tuple[str, ...]:
-    chosen = ",".join(scan.settings.ruff_select)
+    chosen = ",".join(rule for rule in scan.settings.ruff_select if rule != FORMAT)
     if ruff_configuration(scan.root) is not None:
         return ("--select", chosen) if chosen else ()
     target = ruff_target(scan.root)
     aim = ("--target-version", target) if target else ()
     return ("--isolated", *aim, "--select", chosen or BROAD_DEFAULT)
-
-
-def _formats(root: Path) -> bool:
-    return "format" in (ruff_configuration(root) or {})
 
 
 def _lintable(root: Path, files: Iterable[str]) -> tuple[str, ...]:
@@ -192,7 +193,7 @@ def _unformatted(path: str) -> Gap:
         source=RuffSource.name,
         rule_id=UNFORMATTED,
         fingerprint=Fingerprinter().next(UNFORMATTED, path, ()),
-        title=f"{path} is not formatted as the repository's configuration asks for",
+        title=f"{path} is not formatted as ruff would format it",
         category="formatting",
         severity=GapSeverity.INFO,
         file_paths=(path,),

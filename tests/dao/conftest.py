@@ -55,14 +55,15 @@ def postgresql_server() -> Iterator[str]:
     if somebody:
         os.chown(home, somebody["user"], somebody["group"])
     data, log = f"{home}/data", f"{home}/log"
-    quietly: dict[str, Any] = {"check": True, "cwd": home, "stdout": subprocess.DEVNULL, **somebody}
-    subprocess.run([initdb, "-D", data, "-A", "trust", "-U", "acms", "-E", "UTF8", "--no-locale", "--no-sync"], **quietly)
+    quietly: dict[str, Any] = {"cwd": home, "stdout": subprocess.DEVNULL, **somebody}
+    cluster = [initdb, "-D", data, "-A", "trust", "-U", "acms", "-E", "UTF8", "--no-locale", "--no-sync"]
+    subprocess.run(cluster, check=True, **quietly)
     options = f"-k {home} -c listen_addresses='' -c fsync=off -c max_connections=60"
     try:
-        subprocess.run([pg_ctl, "-D", data, "-l", log, "-o", options, "-w", "start"], **quietly)
+        subprocess.run([pg_ctl, "-D", data, "-l", log, "-o", options, "-w", "start"], check=True, **quietly)
         yield home
     finally:
-        subprocess.run([pg_ctl, "-D", data, "-m", "immediate", "-w", "stop"], **{**quietly, "check": False})
+        subprocess.run([pg_ctl, "-D", data, "-m", "immediate", "-w", "stop"], check=False, **quietly)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -73,9 +74,9 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
 
     name = f"acms_{next(_NUMBERS)}"
     with psycopg.connect(f"host={postgresql_server} user=acms dbname=postgres", autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")  # type: ignore[arg-type]
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
         yield f"postgresql://acms@/{name}?host={postgresql_server}"
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 class World:
@@ -128,7 +129,8 @@ class World:
         with self.store.begin() as dao:
             row = dao.test_gates.create(run_id=run_id, gate_type="UNIT", **columns)
             if outcome:
-                said = {"exit_code": 0 if outcome == "PASSED" else 1, "stdout": "", "stderr": "", "duration_sec": 0.1}
+                code = 0 if outcome == "PASSED" else 1
+                said: dict[str, Any] = {"exit_code": code, "stdout": "", "stderr": "", "duration_sec": 0.1}
                 dao.test_gates.advance(row.id, TestGateTrigger.GATE_STARTED)
                 if outcome == "PASSED":
                     dao.test_gates.advance(row.id, TestGateTrigger.EXPECTED_EXIT_CODE, **said)
@@ -142,9 +144,18 @@ class World:
             return dao.transitions.of_run(run_id)
 
 
+@pytest.fixture(scope="session")
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with all tables and no row, to be copied: migrating takes longer than most tests."""
+    path = tmp_path_factory.mktemp("new") / "canonical.db"
+    open_store(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, new_database: Path) -> Iterator[World]:
     """A new SQLite store of one test."""
+    shutil.copy(new_database, tmp_path / "canonical.db")
     store = open_store(f"sqlite:///{tmp_path / 'canonical.db'}", synchronous="NORMAL", busy_timeout_sec=10)
     yield World(store)
     store.close()

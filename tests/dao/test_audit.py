@@ -1,4 +1,6 @@
-"""The audit: a trail that is as it was written verifies, and whatever is done to it behind our back is found and named."""
+"""The audit: a trail that is as it was written verifies, and what was done to it behind our back is found and named."""
+
+# ruff: noqa: S608 - the SQL of these tests is made of their own names
 
 from __future__ import annotations
 
@@ -7,9 +9,10 @@ import json
 import re
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +79,9 @@ def store(template: Path, tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def behind(store: Store, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+def behind(store: Store) -> Iterator[sqlite3.Connection]:
     """The back door: the file itself, its shields taken down."""
-    database = sqlite3.connect(tmp_path / "canonical.db", isolation_level=None)
+    database = sqlite3.connect(store.url.partition("///")[2], isolation_level=None)
     database.execute("PRAGMA foreign_keys = OFF")
     database.execute("PRAGMA ignore_check_constraints = ON")
     for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
@@ -155,7 +158,9 @@ def test_what_was_found_can_be_raised(store: Store, behind: sqlite3.Connection) 
     """The bad row is an error with the place and the problem."""
     behind.execute(f"UPDATE state_transitions SET reason = 'x' WHERE {of(LIVE)} AND chain_seq = 2")
     bad = found(store)
-    with pytest.raises(ChainBroken, match=rf"chain run_live is broken at position 2 \(row {bad.transition_id}\): its c"):
+    with pytest.raises(
+        ChainBroken, match=rf"chain run_live is broken at position 2 \(row {bad.transition_id}\): its c"
+    ):
         raise bad.error()
 
 
@@ -244,9 +249,7 @@ def test_a_cut_off_last_notice_is_found_by_the_numbers(store: Store, behind: sql
 
 @pytest.mark.parametrize("chain", ["global", ENDED, LIVE])
 @pytest.mark.parametrize("column", ["chain_seq", "transition_id"])
-def test_two_rows_in_another_order_are_found(
-    column: str, chain: str, store: Store, behind: sqlite3.Connection
-) -> None:
+def test_two_rows_in_another_order_are_found(column: str, chain: str, store: Store, behind: sqlite3.Connection) -> None:
     """Whether their places in the chain are exchanged or their row numbers."""
     ids = [row[0] for row in behind.execute(
         f"SELECT {column} FROM state_transitions WHERE {of(chain)} AND chain_seq IN (2, 3) ORDER BY chain_seq"
@@ -293,8 +296,8 @@ def test_a_run_that_was_slipped_in_is_found(store: Store, behind: sqlite3.Connec
     behind.execute(f"INSERT INTO runs (id, {columns}) SELECT 'run_new', {columns} FROM runs WHERE id = '{LIVE}'")
     assert (found(store).chain, found(store).problem) == ("run_new", "the run has no trail")
     behind.execute(
-        "INSERT INTO state_transitions SELECT 99, 'evt_n', 'run_new', 'run', 'run_new', NULL, 'running', 'created', NULL,"
-        "'info', '{}', NULL, NULL, NULL, transitioned_at, 1, '', '' FROM state_transitions WHERE transition_id = 1"
+        "INSERT INTO state_transitions SELECT 99, 'evt_n', 'run_new', 'run', 'run_new', NULL, 'running', 'created', "
+        "NULL, 'info', '{}', NULL, NULL, NULL, transitioned_at, 1, '', '' FROM state_transitions LIMIT 1"
     )
     behind.execute("INSERT INTO chain_heads VALUES ('run_new', 1, '')")
     rehash(behind, "run_new")
@@ -310,7 +313,7 @@ def test_a_forger_who_computes_all_hashes_anew_is_found(chain: str, store: Store
         assert found(store).problem == "its hash is not the one that the chain global has anchored"
         assert found(store, ENDED).chain == ENDED
     else:
-        behind.execute("UPDATE state_transitions SET metadata = '{\"hash\":\"x\",\"seq\":1}' WHERE trigger = 'opened'")
+        behind.execute('UPDATE state_transitions SET metadata = \'{"hash":"x","seq":1}\' WHERE trigger = \'opened\'')
         rehash(behind, "global")
         assert found(store).problem == "its hash is not the one that the chain global has anchored"
 
@@ -378,7 +381,7 @@ def test_everything_is_exported_as_lines_of_events(store: Store) -> None:
         "chain_seq": 1, "prev_hash": GENESIS, "hash": "",
     }  # fmt: skip
     assert lines[4]["event_type"] == "budget_exceeded"
-    assert all(after["prev_hash"] == before["hash"] for before, after in zip(lines, lines[1:], strict=False))
+    assert all(after["prev_hash"] == before["hash"] for before, after in pairwise(lines))
     every = io.StringIO()
     assert export(store, None, every) == verify(store).rows
     with pytest.raises(NotFound):
@@ -399,4 +402,31 @@ def test_a_trail_on_postgresql_verifies_and_its_tampering_is_found(postgresql_ur
     with psycopg.connect(postgresql_url) as server:
         server.execute("DELETE FROM state_transitions WHERE run_id = 'run_live' AND chain_seq >= 3")
     assert (found(opened).chain, found(opened).seq, found(opened).transition_id) == (LIVE, 3, None)
+    opened.close()
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_an_audit_beside_writers_sees_one_moment(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Rows, heads, anchors and entities are compared as they were together, while others go on writing."""
+    sqlite_url = f"sqlite:///{tmp_path / 'canonical.db'}"
+    opened = _open(sqlite_url if backend == "sqlite" else request.getfixturevalue("postgresql_url"))
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.is_set():
+            with opened.begin() as dao:
+                run = dao.runs.create(repo_root="/r")
+                dao.runs.advance(run.id, "run_started")
+            with opened.begin() as dao:
+                dao.runs.advance(run.id, "user_cancelled")
+
+    writers = [threading.Thread(target=work) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    bad = [verify(opened).first_bad for _ in range(12)]
+    done.set()
+    for writer in writers:
+        writer.join()
+    assert bad == [None] * 12
+    assert verify(opened).rows > 12
     opened.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from prefect_acms.deployments.cli import COMMANDS, cli
+from prefect_acms.deployments.cli import COMMANDS, cli, exit_code
 
 HEAVY = ("prefect", "sqlalchemy", "alembic", "pydantic", "rich", "jinja2", "pygments")
 PROGRAM = "from prefect_acms.deployments.cli import main; main()"
@@ -139,13 +139,11 @@ def test_a_closed_pipe_ends_quietly():
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """An interrupted command says so in a line and exits as shells expect it."""
-    from prefect_acms.deployments import cli as module
-
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli.get_command(click.Context(cli), "machines"), "callback", interrupted)
-    assert module._exit_code(["machines"]) == 130
+    assert exit_code(["machines"]) == 130
     assert capsys.readouterr().err == "acms: cancelled\n"
 
 

@@ -62,13 +62,13 @@ def make_repository(tmp_path: Path) -> MakeRepository:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_in() -> Callable[..., str]:
     """Runs git in a repository, as its user would."""
     return git
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write() -> Callable[[Path, Mapping[str, str | bytes]], None]:
     """Writes files below a folder."""
     return write_files

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from prefect_acms.blocks.config import ClusterBy, ClusteringSettings
 from prefect_acms.canonical.errors import InvalidDocument
 from prefect_acms.canonical.gap import GapSeverity
@@ -50,9 +51,9 @@ def waits_for(workstreams: Sequence[Workstream]) -> dict[str, set[str]]:
 
 
 @given(some_gaps(), st.sampled_from(BY), st.integers(1, 6))
-def test_the_laws_of_clustering(make_gap: MakeGap, facts: list[dict[str, object]], by: ClusterBy, limit: int):
+def test_the_laws_of_clustering(make_gap: MakeGap, facts: list[dict[str, object]], by: ClusterBy, limit: int) -> None:
     """Whatever the gaps: a partition, within the limit, in a DAG, with no file touched by two at once."""
-    gaps = {str(fact["fingerprint"]): make_gap(**fact) for fact in facts}  # type: ignore[arg-type]
+    gaps = {str(fact["fingerprint"]): make_gap(**fact) for fact in facts}
     settings = ClusteringSettings(by=by, max_files=limit)
     workstreams = cluster(gaps.values(), settings)
 
@@ -77,9 +78,9 @@ def test_the_laws_of_clustering(make_gap: MakeGap, facts: list[dict[str, object]
 
 
 @given(some_gaps(), st.sampled_from(BY))
-def test_failing_tests_come_last(make_gap: MakeGap, facts: list[dict[str, object]], by: ClusterBy):
+def test_failing_tests_come_last(make_gap: MakeGap, facts: list[dict[str, object]], by: ClusterBy) -> None:
     """A workstream of failing tests waits for every other that does not itself wait for one."""
-    gaps = [make_gap(**fact) for fact in facts]  # type: ignore[arg-type]
+    gaps = [make_gap(**fact) for fact in facts]
     workstreams = cluster(gaps, ClusteringSettings(by=by))
     tests = {entry.key for entry in workstreams if entry.category == "testing"}
     closure = waits_for(workstreams)
@@ -88,7 +89,7 @@ def test_failing_tests_come_last(make_gap: MakeGap, facts: list[dict[str, object
     assert all(before <= closure[key] for key in tests)
 
 
-def test_by_category_packs_files_greedily(make_gap: MakeGap):
+def test_by_category_packs_files_greedily(make_gap: MakeGap) -> None:
     """25 files of one category with at most 10 a workstream are 3 workstreams; another category is apart."""
     gaps = [make_gap(f"g{n:02}", f"f{n:02}.py") for n in range(25)] + [make_gap("x", "f00.py", category="imports")]
     workstreams = cluster(gaps)
@@ -96,14 +97,14 @@ def test_by_category_packs_files_greedily(make_gap: MakeGap):
     assert sizes == [("imports", 1), ("style", 5), ("style", 10), ("style", 10)]
 
 
-def test_a_gap_over_the_limit_gets_its_own(make_gap: MakeGap):
+def test_a_gap_over_the_limit_gets_its_own(make_gap: MakeGap) -> None:
     """It is neither dropped nor split, and nothing is added to it."""
     large = make_gap("large", *(f"f{n}.py" for n in range(4)))
     workstreams = cluster([large, make_gap("a", "f0.py"), make_gap("b", "z.py")], ClusteringSettings(max_files=3))
     assert [entry.gaps for entry in workstreams if len(entry.file_scope) > 3] == [("large",)]
 
 
-def test_gaps_without_files_are_kept(make_gap: MakeGap):
+def test_gaps_without_files_are_kept(make_gap: MakeGap) -> None:
     """Both ways."""
     for by in BY:
         (workstream,) = cluster([make_gap("a"), make_gap("b")], ClusteringSettings(by=by))
@@ -112,7 +113,7 @@ def test_gaps_without_files_are_kept(make_gap: MakeGap):
         assert workstream.name == "style in no file"
 
 
-def test_by_proximity_grows_by_the_largest_overlap(make_gap: MakeGap):
+def test_by_proximity_grows_by_the_largest_overlap(make_gap: MakeGap) -> None:
     """From the seed a-b-c, what shares two files comes before what shares one; the limit ends the growth."""
     gaps = [
         make_gap("seed", "a", "b", "c"),
@@ -124,7 +125,7 @@ def test_by_proximity_grows_by_the_largest_overlap(make_gap: MakeGap):
     assert sorted(sorted(entry.gaps) for entry in workstreams) == [["far"], ["one"], ["seed", "two"]]
 
 
-def test_proximity_is_ranked_again_as_the_group_grows(make_gap: MakeGap):
+def test_proximity_is_ranked_again_as_the_group_grows(make_gap: MakeGap) -> None:
     """`late` shares one file with the seed, but two once `middle` is in; then it goes before `single`."""
     gaps = [
         make_gap("seed", "a", "b", "c"),
@@ -136,8 +137,8 @@ def test_proximity_is_ranked_again_as_the_group_grows(make_gap: MakeGap):
     assert sorted(sorted(entry.gaps) for entry in workstreams) == [["late", "middle", "seed"], ["single"]]
 
 
-def test_crosswise_dependencies_split_and_make_no_cycle(make_gap: MakeGap):
-    """style needs imports and imports needs style: no order of two workstreams could do it, one of three can."""
+def test_crosswise_dependencies_split_and_make_no_cycle(make_gap: MakeGap) -> None:
+    """Style needs imports and imports needs style: no order of two workstreams could do it, one of three can."""
     gaps = [
         make_gap("s1", "a.py", dependencies=("i1",)),
         make_gap("s2", "b.py"),
@@ -149,8 +150,8 @@ def test_crosswise_dependencies_split_and_make_no_cycle(make_gap: MakeGap):
     assert len(workstreams) == 3
 
 
-def test_dependencies_that_make_no_cycle_split_nothing(make_gap: MakeGap):
-    """style needs imports at one place: two workstreams, one behind the other, before and behind it in the list."""
+def test_dependencies_that_make_no_cycle_split_nothing(make_gap: MakeGap) -> None:
+    """Style needs imports at one place: two workstreams, one behind the other, before and behind it in the list."""
     gaps = [
         make_gap("s1", "a.py", dependencies=("i1",)),
         make_gap("s2", "b.py"),
@@ -161,19 +162,19 @@ def test_dependencies_that_make_no_cycle_split_nothing(make_gap: MakeGap):
         assert (style.depends_on, style.order_only) == ((imports.key,), ())
 
 
-def test_gaps_that_depend_on_each_other_in_a_circle_are_refused(make_gap: MakeGap):
+def test_gaps_that_depend_on_each_other_in_a_circle_are_refused(make_gap: MakeGap) -> None:
     """No order can do it, and the error shows why."""
     with pytest.raises(InvalidDocument, match="a -> b -> a"):
         cluster([make_gap("a", dependencies=("b",)), make_gap("b", dependencies=("a",))])
 
 
-def test_a_dependency_that_is_not_taken_up_is_no_dependency(make_gap: MakeGap):
+def test_a_dependency_that_is_not_taken_up_is_no_dependency(make_gap: MakeGap) -> None:
     """What was filtered or is known elsewhere holds nothing up."""
     (workstream,) = cluster([make_gap("a", dependencies=("elsewhere",))])
     assert workstream.depends_on == ()
 
 
-def test_shared_files_are_an_order_and_no_more(make_gap: MakeGap):
+def test_shared_files_are_an_order_and_no_more(make_gap: MakeGap) -> None:
     """The later one waits, and goes on though the earlier one ended badly; the more severe one comes first."""
     gaps = [make_gap("s", "a.py"), make_gap("i", "a.py", category="bug-risk", severity="high")]
     risk, style = cluster(gaps)
@@ -181,8 +182,8 @@ def test_shared_files_are_an_order_and_no_more(make_gap: MakeGap):
     assert (style.depends_on, style.order_only) == ((risk.key,), (risk.key,))
 
 
-def test_priority_is_the_mean_weight(make_gap: MakeGap):
-    """critical 10, high 7, medium 5, low 3, info 1."""
+def test_priority_is_the_mean_weight(make_gap: MakeGap) -> None:
+    """Critical 10, high 7, medium 5, low 3, info 1."""
     assert priority_of([make_gap(severity=severity) for severity in GapSeverity]) == 5.2
     assert priority_of([make_gap(severity="critical")]) == 10
 
@@ -199,19 +200,19 @@ def test_priority_is_the_mean_weight(make_gap: MakeGap):
         (0, 1, Effort.LOW),
     ],
 )
-def test_effort_has_its_thresholds(files: int, gaps: int, effort: Effort):
+def test_effort_has_its_thresholds(files: int, gaps: int, effort: Effort) -> None:
     """More than 15 files or 10 gaps high; more than 5 files or 5 gaps medium; else low."""
     assert effort_of(files, gaps) is effort
 
 
-def test_keys_are_slugs_in_the_order_of_work(make_gap: MakeGap):
+def test_keys_are_slugs_in_the_order_of_work(make_gap: MakeGap) -> None:
     """A key is part of a branch's name and of a path, whatever a category is called."""
     gaps = [make_gap(str(n), f"{n}.py", category=c) for n, c in enumerate(["Bug Risk!", "..", "ÄÖ", "x/y"])]
     assert [entry.key for entry in cluster(gaps)] == ["ws-01-gaps", "ws-02-bug-risk", "ws-03-x-y", "ws-04-gaps"]
 
 
 @pytest.mark.parametrize("by", BY)
-def test_many_gaps_take_seconds(make_gap: MakeGap, by: ClusterBy):
+def test_many_gaps_take_seconds(make_gap: MakeGap, by: ClusterBy) -> None:
     """20,000 gaps that share one file, half of them tests, in a chain of dependencies: nothing recurses or squares."""
     gaps = [
         make_gap(

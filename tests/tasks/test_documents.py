@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
+
 from prefect_acms.canonical.errors import InvalidDocument
 from prefect_acms.tasks.documents import (
     GapReport,
@@ -51,28 +52,30 @@ def read(tmp_path: Path) -> Callable[[Any], tuple[Gap, ...]]:
 Read = Callable[[Any], tuple[Gap, ...]]
 
 
-def test_a_short_entry_has_defaults(read: Read):
+def test_a_short_entry_has_defaults(read: Read) -> None:
     """Severity medium, category uncategorized, source report, and a fingerprint of its own."""
     (gap,) = read(report(entry()))
     assert (gap.severity, gap.category, gap.source, gap.rule_id) == ("medium", "uncategorized", "report", "reported")
     assert len(gap.fingerprint) == 16
 
 
-def test_dependencies_become_fingerprints(read: Read):
+def test_dependencies_become_fingerprints(read: Read) -> None:
     """A report speaks of ids, gaps of fingerprints."""
     first, second = read(report(entry("a", dependencies=["b"]), entry("b")))
     assert first.dependencies == (second.fingerprint,)
 
 
-def test_equal_entries_are_told_apart_by_their_number(read: Read):
+def test_equal_entries_are_told_apart_by_their_number(read: Read) -> None:
     """Two gaps with the same rule, file and title are two gaps."""
     first, second = read(report(entry("a", title="same"), entry("b", title="same")))
     assert first.fingerprint != second.fingerprint
 
 
-def test_a_fingerprint_does_not_depend_on_the_id(read: Read):
+def test_a_fingerprint_does_not_depend_on_the_id(read: Read) -> None:
     """Tools number their findings anew each time; the gap stays the same."""
-    assert read(report(entry("a", title="same")))[0].fingerprint == read(report(entry("b", title="same")))[0].fingerprint
+    assert (
+        read(report(entry("a", title="same")))[0].fingerprint == read(report(entry("b", title="same")))[0].fingerprint
+    )
 
 
 WRONG: dict[str, tuple[Any, str, str]] = {
@@ -110,7 +113,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_broken_report_is_refused_with_the_place(read: Read, name: str):
+def test_a_broken_report_is_refused_with_the_place(read: Read, name: str) -> None:
     """Every kind of wrong report gives one sentence with file, place and problem."""
     content, where, problem = WRONG[name]
     with pytest.raises(InvalidDocument) as caught:
@@ -121,24 +124,24 @@ def test_a_broken_report_is_refused_with_the_place(read: Read, name: str):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_report_is_refused(tmp_path: Path):
+def test_a_missing_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidDocument, match="No such file"):
         read_report(tmp_path / "none.json")
 
 
-def test_a_report_that_was_written_is_read_back(tmp_path: Path, make_gap: Callable[..., Gap]):
+def test_a_report_that_was_written_is_read_back(tmp_path: Path, make_gap: Callable[..., Gap]) -> None:
     """Export and import keep every fact of every gap."""
     gaps = (make_gap("a", "x.py", start_line=3), make_gap("b", "y.py", "z.py", dependencies=("a",), fixable=True))
     write_document(report_of(gaps, NOON), tmp_path / "deep" / "gaps.json")
     assert read_report(tmp_path / "deep" / "gaps.json") == gaps
 
 
-def test_a_dependency_that_the_report_does_not_hold_is_left_out(make_gap: Callable[..., Gap]):
+def test_a_dependency_that_the_report_does_not_hold_is_left_out(make_gap: Callable[..., Gap]) -> None:
     """What was written can always be read: a report speaks of its own gaps only."""
     assert report_of([make_gap("a", dependencies=("elsewhere",))], NOON).gaps[0].dependencies == ()
 
 
-def test_reports_fulfil_their_schema(make_gap: Callable[..., Gap]):
+def test_reports_fulfil_their_schema(make_gap: Callable[..., Gap]) -> None:
     """The JSON schema is made from the model, is a valid schema, and holds for what is written."""
     schema = schema_of(GapReport)
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -149,7 +152,7 @@ def test_reports_fulfil_their_schema(make_gap: Callable[..., Gap]):
         jsonschema.validate({**document, "gaps": [{"id": "x"}]}, schema)
 
 
-def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path):
+def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path) -> None:
     """A reader sees the old file or the new one; nothing is left beside it."""
     path = tmp_path / "plan.json"
     write_atomically(path, b"old")
@@ -159,7 +162,7 @@ def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path):
     assert [file.name for file in tmp_path.iterdir()] == ["plan.json"]
 
 
-def test_broken_toml_is_refused(tmp_path: Path):
+def test_broken_toml_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_text("a = [")
     with pytest.raises(InvalidDocument, match=r"broken\.toml: file: not TOML"):

@@ -6,18 +6,19 @@ from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from prefect_acms.tasks.fingerprints import Fingerprinter, compare, fingerprint
 from prefect_acms.tasks.gaps import Gap
 
 MakeGap = Callable[..., Gap]
 
 
-def test_white_space_does_not_change_a_fingerprint():
+def test_white_space_does_not_change_a_fingerprint() -> None:
     """Normalised code: runs of white space count as one blank, indentation not at all."""
     assert fingerprint("F401", "a.py", ["  import  os"]) == fingerprint("F401", "a.py", ["import os\t"])
 
 
-def test_rule_path_code_and_number_each_tell_gaps_apart():
+def test_rule_path_code_and_number_each_tell_gaps_apart() -> None:
     """Nothing of what identifies a gap is left out, and nothing runs into its neighbour."""
     ours = fingerprint("F401", "a.py", ["x"])
     others = {
@@ -32,7 +33,7 @@ def test_rule_path_code_and_number_each_tell_gaps_apart():
     assert all(len(name) == 16 for name in others)
 
 
-def test_equal_findings_are_numbered_in_their_order():
+def test_equal_findings_are_numbered_in_their_order() -> None:
     """The second of two equal findings is the second one, whatever lies between them."""
     numbered = Fingerprinter()
     first, other, second = (numbered.next("W291", "a.py", [code]) for code in ("x", "y", "x"))
@@ -40,7 +41,7 @@ def test_equal_findings_are_numbered_in_their_order():
     assert other == fingerprint("W291", "a.py", ["y"], 1)
 
 
-def test_a_gap_whose_line_was_edited_is_kept_and_not_resolved(make_gap: MakeGap):
+def test_a_gap_whose_line_was_edited_is_kept_and_not_resolved(make_gap: MakeGap) -> None:
     """Of two unused imports on a line, the fix of one changes the line of the other; only the fixed one is gone."""
     os, sys = make_gap("1", "a.py", title="`os` unused"), make_gap("2", "a.py", title="`sys` unused")
     moved = make_gap("3", "a.py", title="`sys` unused")
@@ -48,14 +49,14 @@ def test_a_gap_whose_line_was_edited_is_kept_and_not_resolved(make_gap: MakeGap)
     assert (found.gone, found.kept, found.new) == ((os,), (sys,), ())
 
 
-def test_a_finding_of_another_message_is_new(make_gap: MakeGap):
+def test_a_finding_of_another_message_is_new(make_gap: MakeGap) -> None:
     """A fix that makes another import unused has brought a gap, and has mended the one it was for."""
     before, after = make_gap("1", "a.py", title="`os` unused"), make_gap("2", "a.py", title="`List` unused")
     found = compare([before], [after])
     assert (found.gone, found.kept, found.new) == ((before,), (), (after,))
 
 
-def test_numbers_in_a_message_do_not_make_a_gap_new(make_gap: MakeGap):
+def test_numbers_in_a_message_do_not_make_a_gap_new(make_gap: MakeGap) -> None:
     """A function of complexity 12 that now has 11 is still too complex."""
     before = make_gap("1", "a.py", rule_id="C901", title="`f` is too complex (12 > 10)")
     after = make_gap("2", "a.py", rule_id="C901", title="`f` is too complex (11 > 10)")
@@ -63,8 +64,8 @@ def test_numbers_in_a_message_do_not_make_a_gap_new(make_gap: MakeGap):
 
 
 @given(st.lists(st.integers(0, 9), unique=True), st.lists(st.integers(0, 9), unique=True))
-def test_every_gap_has_exactly_one_fate(make_gap: MakeGap, before: list[int], after: list[int]):
-    """gone + kept is what was there, kept + new is as much as is there now."""
+def test_every_gap_has_exactly_one_fate(make_gap: MakeGap, before: list[int], after: list[int]) -> None:
+    """Gone + kept is what was there, kept + new is as much as is there now."""
     then = [make_gap(str(n), f"{n % 2}.py", title="same") for n in before]
     now = [make_gap(str(n), f"{n % 2}.py", title="same") for n in after]
     found = compare(then, now)

@@ -141,15 +141,16 @@ class Bench:
         self.results = {gate.gate_type: run_gate(gate, self.worktree.path, self.environment) for gate in self.gates}
         self.worktree.reset()
 
-    def judge(self, write: Write, files: dict[str, str | None]) -> list[GateRun]:
-        """The gates' word on a patch that writes these files, None deleting one."""
+    def judge(self, write: Write, files: dict[str, str | None], *gates: GateType) -> list[GateRun]:
+        """The word of some gates (none named: all) on a patch that writes these files, None deleting one."""
         write(self.worktree.path, {name: text for name, text in files.items() if text is not None})
         for name in (name for name, text in files.items() if text is None):
             (self.worktree.path / name).unlink()
         tree = self.worktree.apply(self.worktree.capture())
         touched = self.repository.changed_files(self.base, tree)
         runs: list[GateRun] = []
-        for step in steps_for(self.gates, touched):
+        asked = [gate for gate in self.gates if not gates or gate.gate_type in gates]
+        for step in steps_for(asked, touched):
             base = self.results[step.gate.gate_type]
             runs.append(take_step(step, self.worktree, touched, base, self.environment, self.base))
             if not runs[-1].judgement.passed:
@@ -186,7 +187,7 @@ def test_a_new_finding_fails_before_any_test_is_run(bench: Bench, write: Write) 
 def test_a_broken_function_fails_its_test(bench: Bench, write: Write) -> None:
     """The test is named with the reason."""
     broken = CODE.replace("return sum(prices)\n\n", "return max(prices)\n\n")
-    runs = bench.judge(write, {"shop/price.py": broken})
+    runs = bench.judge(write, {"shop/price.py": broken}, GateType.UNIT)
     assert runs[-1].judgement.new == ("tests/test_price.py::test_total",)
     assert "assert 2 == 3" in runs[-1].judgement.sentence
 
@@ -195,10 +196,10 @@ def test_the_tests_of_the_base_commit_judge(bench: Bench, write: Write) -> None:
     """A patch that breaks a function and bends its test, or deletes it, does not pass."""
     broken = CODE.replace("return sum(prices)\n\n", "return max(prices)\n\n")
     bent = TESTS.replace("== 3", "== 2")
-    runs = bench.judge(write, {"shop/price.py": broken, "tests/test_price.py": bent})
+    runs = bench.judge(write, {"shop/price.py": broken, "tests/test_price.py": bent}, GateType.UNIT)
     assert runs[-1].step.with_base_tests
     assert runs[-1].judgement.new == ("tests/test_price.py::test_total",)
-    runs = bench.judge(write, {"shop/price.py": broken, "tests/test_price.py": None})
+    runs = bench.judge(write, {"shop/price.py": broken, "tests/test_price.py": None}, GateType.UNIT)
     assert runs[-1].judgement.new == ("tests/test_price.py::test_total",)
 
 
@@ -207,9 +208,11 @@ def test_a_patch_that_drops_a_test_does_not_pass(bench: Bench, write: Write) -> 
     without = TESTS.partition("def test_mean")[0].replace("mean, ", "")
     skipped = "import pytest\n" + TESTS.replace("def test_mean", "@pytest.mark.skip\ndef test_mean")
     for files in ({"tests/test_price.py": without}, {"tests/test_price.py": skipped}):
-        runs = bench.judge(write, dict(files))
+        runs = bench.judge(write, dict(files), GateType.UNIT)
         assert runs[-1].judgement.missing == ("tests/test_price.py::test_mean",)
-    runs = bench.judge(write, {"pytest.ini": "[pytest]\naddopts = --deselect=tests/test_price.py::test_mean\n"})
+    runs = bench.judge(
+        write, {"pytest.ini": "[pytest]\naddopts = --deselect=tests/test_price.py::test_mean\n"}, GateType.UNIT
+    )
     assert runs[-1].judgement.missing == ("tests/test_price.py::test_mean",)
 
 
@@ -228,7 +231,7 @@ def test_a_good_patch_of_code_and_tests_passes_both_ways(bench: Bench, write: Wr
 def test_tests_that_leave_dirt_leave_none(bench: Bench, write: Write) -> None:
     """After the gates the tree is the patched one again, whatever tests wrote into it."""
     dirty = TESTS + "\n\ndef test_dirt():\n    open('dirt.txt', 'w').close()\n"
-    runs = bench.judge(write, {"tests/test_price.py": dirty})
+    runs = bench.judge(write, {"tests/test_price.py": dirty}, GateType.UNIT)
     assert runs[-1].judgement.passed
     assert not (bench.worktree.path / "dirt.txt").exists()
 
@@ -237,5 +240,5 @@ def test_a_test_that_fails_only_with_the_others_is_flaky(bench: Bench, write: Wr
     """It is run again alone, passes, and is recorded."""
     state = "\n\nimport builtins\n\n\ndef test_first():\n    builtins.seen = True\n\n\n"
     flaky = state + "def test_second():\n    assert not hasattr(builtins, 'seen')\n"
-    runs = bench.judge(write, {"tests/test_flaky.py": flaky.lstrip()})
+    runs = bench.judge(write, {"tests/test_flaky.py": flaky.lstrip()}, GateType.UNIT)
     assert (runs[-1].judgement.passed, runs[-1].judgement.flaky) == (True, ("tests/test_flaky.py::test_second",))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from prefect_acms.blocks.tool_profile import TaskKind
 from prefect_acms.canonical.errors import InvalidDocument, UnknownName
 from prefect_acms.tasks.gaps import Gap
@@ -25,13 +26,13 @@ MakeGap = Callable[..., Gap]
         ({"source": "stranger", "rule_id": "X"}, None),
     ],
 )
-def test_each_shipped_source_has_its_pattern(make_gap: MakeGap, facts: dict[str, str], pattern_id: str | None):
+def test_each_shipped_source_has_its_pattern(make_gap: MakeGap, facts: dict[str, str], pattern_id: str | None) -> None:
     """What no pattern covers has none; task patterns never take a gap."""
     found = PatternIndex.load().for_gap(make_gap("a", "a.py", **facts))
     assert (found.id if found else None) == pattern_id
 
 
-def test_every_allowed_tool_is_shipped_and_can_do_it():
+def test_every_allowed_tool_is_shipped_and_can_do_it() -> None:
     """A pattern names tools that exist, made for its kinds of task and its domains."""
     toolbox = load_profiles()
     for pattern in PatternIndex.load():
@@ -40,7 +41,7 @@ def test_every_allowed_tool_is_shipped_and_can_do_it():
             assert set(pattern.domains) | set(pattern.kinds) <= capabilities
 
 
-def test_a_gap_is_refused_with_a_reason(make_gap: MakeGap):
+def test_a_gap_is_refused_with_a_reason(make_gap: MakeGap) -> None:
     """Not fixable, without a file, or a note for a person: each says why."""
     index = PatternIndex.load()
     lint, marker = index.get("lint-fix"), index.get("marker")
@@ -50,7 +51,7 @@ def test_a_gap_is_refused_with_a_reason(make_gap: MakeGap):
     assert "no deterministic tool" in (marker.refusal(make_gap("a", "a.py")) or "")
 
 
-def test_a_pattern_of_the_user_replaces_ours(tmp_path: Path, make_gap: MakeGap):
+def test_a_pattern_of_the_user_replaces_ours(tmp_path: Path, make_gap: MakeGap) -> None:
     """One of the same name stands in ours' place; disabled, it keeps its gaps and nothing is done about them."""
     path = tmp_path / "tools.toml"
     path.write_text(
@@ -63,7 +64,7 @@ def test_a_pattern_of_the_user_replaces_ours(tmp_path: Path, make_gap: MakeGap):
     assert found.refusal(gap) == "pattern lint-fix is disabled"
 
 
-def test_a_pattern_of_the_user_is_offered_gaps_before_ours(tmp_path: Path, make_gap: MakeGap):
+def test_a_pattern_of_the_user_is_offered_gaps_before_ours(tmp_path: Path, make_gap: MakeGap) -> None:
     """Rules are globs; what the pattern does not fit goes on to ours; other tables of the file are not looked at."""
     path = tmp_path / "tools.toml"
     path.write_text(
@@ -86,7 +87,7 @@ def test_a_pattern_of_the_user_is_offered_gaps_before_ours(tmp_path: Path, make_
         ("[patterns.'X Y']\ntitle = 'x'\nkinds = []\nallowed_tools = []", "patterns.X Y.id"),
     ],
 )
-def test_a_broken_pattern_is_refused_with_the_place(tmp_path: Path, text: str, where: str):
+def test_a_broken_pattern_is_refused_with_the_place(tmp_path: Path, text: str, where: str) -> None:
     path = tmp_path / "patterns.toml"
     path.write_text(text)
     with pytest.raises(InvalidDocument) as caught:
@@ -94,7 +95,7 @@ def test_a_broken_pattern_is_refused_with_the_place(tmp_path: Path, text: str, w
     assert caught.value.facts["where"] == where
 
 
-def test_an_unknown_name_lists_the_known_ones():
+def test_an_unknown_name_lists_the_known_ones() -> None:
     index = PatternIndex.load()
     with pytest.raises(UnknownName, match="lint-fix"):
         index.get("nonsense")

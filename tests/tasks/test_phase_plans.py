@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from prefect_acms.canonical.errors import BadInput, CyclicPlan, InvalidDocument
 from prefect_acms.tasks.clustering import cluster
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.patterns import PatternIndex
-from prefect_acms.tasks.planning import compile_plan
 from prefect_acms.tasks.phase_plans import export_phase_plan, import_phase_plan
+from prefect_acms.tasks.planning import compile_plan
 from prefect_acms.tasks.plans import Plan
 
 
@@ -25,7 +26,7 @@ def imported(*steps: dict[str, Any]) -> Plan:
     return import_phase_plan({"phase": "ignored", "steps": list(steps)}, repository="demo", base_commit="abc")
 
 
-def test_a_step_becomes_a_task_with_a_gap_and_a_pattern():
+def test_a_step_becomes_a_task_with_a_gap_and_a_pattern() -> None:
     """The four keys are enough; ids are put into our spelling, types are read in any of the usual ones."""
     plan = imported(step("PH01_Look", "Analyze"), step("s.2", "code", "PH01_Look"), step("s3", "validate", "s.2"))
     assert [(t.key, t.kind, t.pattern_id, t.depends_on) for t in plan.tasks] == [
@@ -37,7 +38,7 @@ def test_a_step_becomes_a_task_with_a_gap_and_a_pattern():
     assert [entry.key for entry in plan.workstreams] == ["ws-01-phase-plan"]
 
 
-def test_a_compiled_plan_goes_out_and_comes_back(make_gap: Callable[..., Gap]):
+def test_a_compiled_plan_goes_out_and_comes_back(make_gap: Callable[..., Gap]) -> None:
     """The same tasks with the same titles, kinds, patterns, files, workstreams and order."""
     gaps = [
         make_gap("i", "shared.py", category="imports", severity="high", fixable=True),
@@ -77,18 +78,18 @@ def test_a_compiled_plan_goes_out_and_comes_back(make_gap: Callable[..., Gap]):
         ([step("a", order_only=["b"]), step("b")], "which depends_on does not"),
     ],
 )
-def test_a_broken_phase_plan_is_refused(steps: list[dict[str, Any]], said: str):
+def test_a_broken_phase_plan_is_refused(steps: list[dict[str, Any]], said: str) -> None:
     """With the step that is wrong."""
     with pytest.raises(InvalidDocument) as caught:
         imported(*steps)
     assert said in str(caught.value)
 
 
-def test_a_cycle_is_refused_with_its_path():
+def test_a_cycle_is_refused_with_its_path() -> None:
     with pytest.raises(CyclicPlan, match="a -> b -> a"):
         imported(step("a", "code", "b"), step("b", "code", "a"))
 
 
-def test_every_refusal_is_bad_input():
+def test_every_refusal_is_bad_input() -> None:
     with pytest.raises(BadInput):
         import_phase_plan({"steps": 3}, repository="demo", base_commit="abc")

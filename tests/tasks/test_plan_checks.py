@@ -7,15 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
+
 from prefect_acms.canonical.errors import CyclicPlan, InvalidDocument
 from prefect_acms.tasks.clustering import cluster
 from prefect_acms.tasks.documents import schema_of
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.patterns import PatternIndex
-from prefect_acms.tasks.planning import compile_plan
 from prefect_acms.tasks.plan_checks import read_plan, validate_plan, write_plan
+from prefect_acms.tasks.planning import compile_plan
 from prefect_acms.tasks.plans import Plan
 
 MakeGap = Callable[..., Gap]
@@ -48,7 +49,7 @@ def edited(plan: Plan, tmp_path: Path) -> Callable[[Edit], Plan]:
     return edit_and_read
 
 
-def test_a_plan_that_was_written_is_read_back(plan: Plan, tmp_path: Path):
+def test_a_plan_that_was_written_is_read_back(plan: Plan, tmp_path: Path) -> None:
     """Byte for byte the same each time, and without time, id or absolute path."""
     write_plan(plan, tmp_path / "a.json")
     write_plan(read_plan(tmp_path / "a.json"), tmp_path / "b.json")
@@ -58,7 +59,7 @@ def test_a_plan_that_was_written_is_read_back(plan: Plan, tmp_path: Path):
     jsonschema.validate(json.loads(content), schema_of(Plan))
 
 
-def test_a_person_may_edit_it(edited: Callable[[Edit], Plan]):
+def test_a_person_may_edit_it(edited: Callable[[Edit], Plan]) -> None:
     """Another description, another tool that the pattern allows, a workstream less."""
 
     def edit(document: dict[str, Any]) -> None:
@@ -137,7 +138,7 @@ WRONG: dict[str, tuple[Edit, str, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_edit_is_refused_with_its_place(edited: Callable[[Edit], Plan], name: str):
+def test_a_wrong_edit_is_refused_with_its_place(edited: Callable[[Edit], Plan], name: str) -> None:
     """Each kind of mistake gives one sentence that names file, entry and problem."""
     edit, where, problem = WRONG[name]
     with pytest.raises(InvalidDocument) as caught:
@@ -147,13 +148,13 @@ def test_a_wrong_edit_is_refused_with_its_place(edited: Callable[[Edit], Plan], 
     assert "plan.json" in str(caught.value)
 
 
-def test_a_gap_without_a_task_is_refused(edited: Callable[[Edit], Plan]):
+def test_a_gap_without_a_task_is_refused(edited: Callable[[Edit], Plan]) -> None:
     """Also when all its tasks were taken out."""
     with pytest.raises(InvalidDocument, match=r"gaps\[1\] \(s\): it has no task"):
         edited(lambda document: document["tasks"].__delitem__(slice(3, 6)))
 
 
-def test_a_disabled_pattern_is_refused(plan: Plan, tmp_path: Path):
+def test_a_disabled_pattern_is_refused(plan: Plan, tmp_path: Path) -> None:
     """A plan from before it was disabled is not executed."""
     off = tmp_path / "off.toml"
     off.write_text('[patterns.lint-fix]\ntitle = "x"\nenabled = false\nkinds = ["implementation"]\nallowed_tools = []')
@@ -162,30 +163,30 @@ def test_a_disabled_pattern_is_refused(plan: Plan, tmp_path: Path):
         read_plan(tmp_path / "plan.json", PatternIndex.load([off]))
 
 
-def test_a_cycle_of_tasks_is_refused_with_its_path(edited: Callable[[Edit], Plan]):
+def test_a_cycle_of_tasks_is_refused_with_its_path(edited: Callable[[Edit], Plan]) -> None:
     with pytest.raises(CyclicPlan, match="ws-01-imports/analysis -> ws-01-imports/test -> ws-01-imports/impl"):
         edited(put("tasks", 0, "depends_on", value=["ws-01-imports/test"]))
 
 
-def test_a_task_that_waits_against_its_workstreams_is_a_cycle(edited: Callable[[Edit], Plan]):
+def test_a_task_that_waits_against_its_workstreams_is_a_cycle(edited: Callable[[Edit], Plan]) -> None:
     """Workstream 2 waits for 1; a task of 1 that waits for one of 2 would wait for ever."""
     with pytest.raises(CyclicPlan, match="ws-02-style/test"):
         edited(put("tasks", 0, "depends_on", value=["ws-02-style/test"]))
 
 
-def test_a_cycle_of_workstreams_is_refused(edited: Callable[[Edit], Plan]):
+def test_a_cycle_of_workstreams_is_refused(edited: Callable[[Edit], Plan]) -> None:
     with pytest.raises(CyclicPlan, match="ws-01-imports -> ws-02-style -> ws-01-imports"):
         edited(put("workstreams", 0, "depends_on", value=["ws-02-style"]))
 
 
-def test_two_workstreams_at_once_on_one_file_are_refused(edited: Callable[[Edit], Plan]):
+def test_two_workstreams_at_once_on_one_file_are_refused(edited: Callable[[Edit], Plan]) -> None:
     """Whoever takes the dependency out has to take the file out too."""
     free = both(put("workstreams", 1, "order_only", value=[]), put("workstreams", 1, "depends_on", value=[]))
     with pytest.raises(InvalidDocument, match=r"'shared.py', and so does ws-0"):
         edited(free)
 
 
-def test_waiting_at_a_distance_is_waiting(make_gap: MakeGap):
+def test_waiting_at_a_distance_is_waiting(make_gap: MakeGap) -> None:
     """1 <- 2 <- 3, where 1 and 3 share a file and only 2 is named."""
     gaps = [make_gap(n, f"{n}.py", category=f"c{n}", fixable=True) for n in "123"]
     facts = {"repository": "demo", "base_commit": "abc", "has_tests": False}
@@ -199,6 +200,6 @@ def test_waiting_at_a_distance_is_waiting(make_gap: MakeGap):
     assert validate_plan(plan, PatternIndex.load()) is plan
 
 
-def test_a_missing_plan_is_refused(tmp_path: Path):
+def test_a_missing_plan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidDocument, match="No such file"):
         read_plan(tmp_path / "none.json")

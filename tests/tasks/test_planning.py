@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from prefect_acms.blocks.config import ClusterBy, ClusteringSettings, ExecutionSettings
 from prefect_acms.blocks.tool_profile import TaskKind
 from prefect_acms.canonical.errors import CyclicPlan, InvalidDocument
@@ -36,7 +36,7 @@ def shape(plan: Plan) -> list[tuple[str, tuple[str, ...]]]:
     return [(task.key, task.depends_on) for task in plan.tasks]
 
 
-def test_a_workstream_is_analysed_then_fixed_then_tested(make_gap: MakeGap):
+def test_a_workstream_is_analysed_then_fixed_then_tested(make_gap: MakeGap) -> None:
     """Each waits for the one before, names its pattern, and has the gaps and the files."""
     plan = compiled([make_gap("a", "a.py", fixable=True)]).plan
     assert shape(plan) == [
@@ -62,14 +62,14 @@ def test_a_workstream_is_analysed_then_fixed_then_tested(make_gap: MakeGap):
 )
 def test_when_a_workstream_ends_with_a_test(
     make_gap: MakeGap, category: str, files: int, *, has_tests: bool, tested: bool
-):
+) -> None:
     """When its category is quality or validation, its effort is at least medium, or the repository has tests."""
     gaps = [make_gap(f"g{n}", f"{n}.py", category=category, fixable=True) for n in range(files)]
     kinds = [task.kind for task in compiled(gaps, has_tests=has_tests).plan.tasks]
     assert (TaskKind.TEST in kinds) is tested
 
 
-def test_the_first_task_waits_for_the_last_of_the_prerequisite(make_gap: MakeGap):
+def test_the_first_task_waits_for_the_last_of_the_prerequisite(make_gap: MakeGap) -> None:
     """A dependency of gaps must end well; a shared file is an order only."""
     gaps = [
         make_gap("i", "i.py", "s.py", category="imports", severity="high", fixable=True),
@@ -82,7 +82,7 @@ def test_the_first_task_waits_for_the_last_of_the_prerequisite(make_gap: MakeGap
     assert (style.depends_on, style.order_only) == (("ws-01-imports/test",), ("ws-01-imports/test",))
 
 
-def test_gaps_of_several_patterns_are_several_tasks_in_a_row(make_gap: MakeGap):
+def test_gaps_of_several_patterns_are_several_tasks_in_a_row(make_gap: MakeGap) -> None:
     """In the order of the index: a workstream with formatting and lint gaps formats first, unless a gap says else."""
     lint = make_gap("lint", "a.py", fixable=True)
     formatting = make_gap("format", "a.py", "b.py", rule_id="unformatted", category="formatting", fixable=True)
@@ -96,7 +96,7 @@ def test_gaps_of_several_patterns_are_several_tasks_in_a_row(make_gap: MakeGap):
     assert [task.pattern_id for task in plan.tasks[1:3]] == ["lint-fix", "format"]
 
 
-def test_what_no_tool_can_fix_has_a_reason_and_no_task(make_gap: MakeGap):
+def test_what_no_tool_can_fix_has_a_reason_and_no_task(make_gap: MakeGap) -> None:
     """A mixed workstream shrinks to its fixable gaps; one with none is left out."""
     gaps = [
         make_gap("good", "a.py", fixable=True),
@@ -115,7 +115,7 @@ def test_what_no_tool_can_fix_has_a_reason_and_no_task(make_gap: MakeGap):
     assert [gap.fingerprint for gap in result.plan.gaps] == ["good"]
 
 
-def test_what_waits_for_something_that_cannot_be_fixed_is_not_fixable(make_gap: MakeGap):
+def test_what_waits_for_something_that_cannot_be_fixed_is_not_fixable(make_gap: MakeGap) -> None:
     """At any distance, with the gap in the way named."""
     gaps = [
         make_gap("a", "a.py"),
@@ -127,7 +127,7 @@ def test_what_waits_for_something_that_cannot_be_fixed_is_not_fixable(make_gap: 
     assert reasons["c"] == "gap b has to be fixed first, and can't be"
 
 
-def test_order_survives_a_workstream_that_is_left_out(make_gap: MakeGap):
+def test_order_survives_a_workstream_that_is_left_out(make_gap: MakeGap) -> None:
     """The middle one of three that share a file vanishes: the last still waits for the first."""
     gaps = [
         make_gap("1", "a.py", category="one", severity="high", fixable=True),
@@ -141,7 +141,7 @@ def test_order_survives_a_workstream_that_is_left_out(make_gap: MakeGap):
     ]
 
 
-def test_failing_tests_are_run_again_when_all_else_is_done(make_gap: MakeGap):
+def test_failing_tests_are_run_again_when_all_else_is_done(make_gap: MakeGap) -> None:
     """Nothing implements them; they are judged on what the fixes made, however those ended."""
     test = make_gap("t", "test_a.py", source="pytest", rule_id="failing-test", category="testing", severity="high")
     plan = compiled([make_gap("a", "a.py", fixable=True), make_gap("b", "b.py", fixable=True), test]).plan
@@ -153,21 +153,21 @@ def test_failing_tests_are_run_again_when_all_else_is_done(make_gap: MakeGap):
     assert last[0].depends_on == last[0].order_only == ("ws-01-style/test",)
 
 
-def test_a_failing_test_alone_is_not_planned(make_gap: MakeGap):
+def test_a_failing_test_alone_is_not_planned(make_gap: MakeGap) -> None:
     """Where nothing changes code, a test that fails would fail again."""
     test = make_gap("t", "test_a.py", source="pytest", rule_id="failing-test", category="testing")
     result = compiled([test, make_gap("a", "a.py")])
     assert result.plan.tasks == ()
-    assert dict((gap.fingerprint, reason) for gap, reason in result.not_fixable)["t"].startswith("a test that fails")
+    assert {gap.fingerprint: reason for gap, reason in result.not_fixable}["t"].startswith("a test that fails")
 
 
-def test_nothing_found_is_an_empty_plan():
+def test_nothing_found_is_an_empty_plan() -> None:
     assert compiled([]) == Compiled(
         Plan(repository="demo", base_commit="abc", gaps=(), workstreams=(), tasks=()), not_fixable=()
     )
 
 
-def test_limits_come_from_the_settings(make_gap: MakeGap):
+def test_limits_come_from_the_settings(make_gap: MakeGap) -> None:
     gap = make_gap("a", "a.py", fixable=True)
     result = compile_plan(
         cluster([gap]),
@@ -182,7 +182,7 @@ def test_limits_come_from_the_settings(make_gap: MakeGap):
     assert {(task.timeout_sec, task.max_retries) for task in result.plan.tasks} == {(7, 1)}
 
 
-def test_workstreams_that_contradict_themselves_are_refused(make_gap: MakeGap):
+def test_workstreams_that_contradict_themselves_are_refused(make_gap: MakeGap) -> None:
     """Unknown gaps, a key twice, and a circle of workstreams, with its path."""
     gaps = [make_gap("a", "a.py", dependencies=("b",), fixable=True), make_gap("b", "b.py", fixable=True)]
     (whole,) = cluster(gaps)
@@ -221,9 +221,14 @@ def some_gaps(draw: st.DrawFn) -> list[dict[str, object]]:
 
 
 @given(some_gaps(), st.sampled_from(ClusterBy), st.booleans())
-def test_the_laws_of_planning(make_gap: MakeGap, facts: list[dict[str, object]], by: ClusterBy, has_tests: bool):  # noqa: FBT001 - drawn by Hypothesis
+def test_the_laws_of_planning(
+    make_gap: MakeGap,
+    facts: list[dict[str, object]],
+    by: ClusterBy,
+    has_tests: bool,  # noqa: FBT001 - drawn by Hypothesis
+) -> None:
     """Whatever the gaps: each is planned or has a reason; each task has gaps, a pattern, and its needs behind it."""
-    gaps = [make_gap(**fact) for fact in facts]  # type: ignore[arg-type]
+    gaps = [make_gap(**fact) for fact in facts]
     result = compiled(gaps, has_tests=has_tests, by=by)
     planned = {gap.fingerprint for gap in result.plan.gaps}
     assert sorted([*planned, *(gap.fingerprint for gap, _ in result.not_fixable)]) == sorted(
@@ -242,7 +247,7 @@ def test_the_laws_of_planning(make_gap: MakeGap, facts: list[dict[str, object]],
     assert document_bytes(again.plan) == document_bytes(result.plan)
 
 
-def test_a_chain_of_100_000_tasks_compiles(make_gap: MakeGap, tmp_path: Path):
+def test_a_chain_of_100_000_tasks_compiles(make_gap: MakeGap) -> None:
     """33,334 workstreams, each of three tasks, each behind the one before; nothing recurses."""
     count = 33_334
     gaps = [

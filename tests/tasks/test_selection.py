@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from prefect_acms.blocks.config import DiscoverySettings
 from prefect_acms.canonical.errors import InvalidValue
 from prefect_acms.canonical.gap import GapSeverity, GapTrigger
@@ -30,7 +31,9 @@ MakeGap = Callable[..., Gap]
         ((), {"a", "b", "c"}),
     ],
 )
-def test_only_names_sources_rules_categories_or_paths(make_gap: MakeGap, only: tuple[str, ...], taken: set[str]):
+def test_only_names_sources_rules_categories_or_paths(
+    make_gap: MakeGap, only: tuple[str, ...], taken: set[str]
+) -> None:
     """Each entry stands for whatever bears its name; globs are read as git reads them; no match is fine."""
     gaps = [
         make_gap("a", "src/x.py"),
@@ -43,18 +46,18 @@ def test_only_names_sources_rules_categories_or_paths(make_gap: MakeGap, only: t
     assert all(", ".join(only) in held.reason for held in selection.deferred)
 
 
-def test_a_broken_glob_is_refused():
-    with pytest.raises(InvalidValue, match="discovery.only"):
+def test_a_broken_glob_is_refused() -> None:
+    with pytest.raises(InvalidValue, match=r"discovery\.only"):
         select([], DiscoverySettings(only=("!",)))
 
 
-def test_the_baseline_holds_back_what_it_knows(make_gap: MakeGap):
+def test_the_baseline_holds_back_what_it_knows(make_gap: MakeGap) -> None:
     """By fingerprint, whatever else changed."""
     selection = select([make_gap("a"), make_gap("b")], DiscoverySettings(), [make_gap("a", title="older words")])
     assert [(held.gap.fingerprint, held.trigger) for held in selection.deferred] == [("a", GapTrigger.BASELINED)]
 
 
-def test_max_gaps_takes_the_most_severe(make_gap: MakeGap):
+def test_max_gaps_takes_the_most_severe(make_gap: MakeGap) -> None:
     """Most severe first, then in the order of the files; the rest says why."""
     gaps = [make_gap(s, "a.py", severity=s) for s in ("info", "low", "critical", "high")]
     selection = select(gaps, DiscoverySettings(max_gaps=2))
@@ -69,7 +72,7 @@ def test_max_gaps_takes_the_most_severe(make_gap: MakeGap):
 )
 def test_every_gap_is_taken_or_deferred(
     make_gap: MakeGap, found: list[tuple[int, GapSeverity]], known: set[int], limit: int | None
-):
+) -> None:
     """Together they are every gap once, whatever the order in which they come."""
     gaps = [make_gap(str(n), f"{n}.py", severity=severity) for n, severity in found]
     settings = DiscoverySettings(max_gaps=limit, only=("1*.py", "2*.py"))

@@ -35,7 +35,7 @@ def user_state(top: Path) -> dict[str, str]:
     return {
         str(path.relative_to(top)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(top.rglob("*"))
-        if path.is_file() and ".git/objects" not in str(path)
+        if path.is_file() and "/objects/" not in str(path)
     }
 
 
@@ -81,9 +81,13 @@ def test_a_worktree_comes_and_goes_without_a_trace(top: Path, tmp_path: Path, wr
 
 
 def test_removing_ours_prunes_nobody_elses(top: Path, run_in: Git, worktree: Worktree, tmp_path: Path) -> None:
-    """A worktree of the user's whose disk is away for the moment keeps its entry."""
+    """A worktree of the user's whose disk is away for the moment keeps its entry; a lost one of ours does not."""
     run_in(top, "worktree", "add", "-q", "--detach", str(tmp_path / "theirs"))
     (tmp_path / "theirs").rename(tmp_path / "away")
+    lost = open_worktree(worktree.repository, tmp_path / "lost", worktree.commit)
+    lost.path.rename(tmp_path / "moved")
+    worktree.repository.prune()
+    assert (top / ".git/worktrees/ws-01").exists()
     worktree.remove()
     assert [entry.name for entry in (top / ".git/worktrees").iterdir()] == ["theirs"]
 
@@ -144,6 +148,45 @@ def test_submodules_and_lfs_files_are_left_alone(make_repository: Make, run_in: 
     (worktree.path / "new.py").write_text("x\n")
     assert worktree.capture().count(b"diff --git") == 1
     assert (worktree.path / "lib").is_dir()
+
+
+def test_a_linked_worktree_and_a_submodule_are_repositories_like_any_other(
+    make_repository: Make, run_in: Git, tmp_path: Path
+) -> None:
+    """Wherever the user's `.git` really is, ours is beside it, and theirs stays as it was."""
+    library = make_repository({"lib.py": "x\n"}, "library")
+    top = make_repository({"a.py": "a\n"}, "main")
+    run_in(top, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "lib")
+    run_in(top, "commit", "-qm", "submodule")
+    run_in(top, "worktree", "add", "-q", "-b", "linked", str(tmp_path / "linked"))
+    for place, name in ((tmp_path / "linked", "a.py"), (top / "lib", "lib.py")):
+        before = user_state(top)
+        repository = Repository.open(place)
+        worktree = open_worktree(repository, tmp_path / "w" / name, repository.head())
+        (worktree.path / name).write_text("tool\n")
+        tree = worktree.apply(worktree.capture())
+        assert repository.changed_files("HEAD", tree) == (name,)
+        assert repository.merge_tree("HEAD", "HEAD") == repository.tree_of("HEAD")
+        worktree.remove()
+        assert user_state(top) == before
+        assert (place / name).read_text() != "tool\n"
+
+
+def test_a_repository_that_the_user_trusts_is_worked_on_though_another_user_owns_it(
+    top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container: git's question is answered by the user's configuration, once."""
+    if os.getuid() != 0:
+        pytest.skip("only root can give a folder away")
+    for path in (top, top / ".git"):
+        os.chown(path, 12345, 12345)
+    (tmp_path / ".gitconfig").write_text(f"[safe]\n\tdirectory = {top}\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    repository = Repository.open(top)
+    worktree = open_worktree(repository, tmp_path / "w", repository.head())
+    (worktree.path / "a.py").write_text("tool\n")
+    assert worktree.apply(worktree.capture())
+    worktree.remove()
 
 
 # -- capture -----------------------------------------------------------------------------------------------------------
@@ -290,6 +333,32 @@ def test_a_reset_gives_the_exact_tree_whatever_happened(worktree: Worktree, tmp_
     )
     assert (outside / "b.py").read_text() == "outside\n"
     assert worktree.tree() == tree
+
+
+def test_what_the_setup_made_is_known_to_who_takes_over(worktree: Worktree, write: Write) -> None:
+    """It is written down beside the worktree's index, where no tool cleans up."""
+    write(worktree.path, {".venv/bin/python": "x"})
+    worktree.keep_leavings()
+    again = adopt_worktree(worktree.repository, worktree.path)
+    again.reset()
+    assert (worktree.path / ".venv/bin/python").exists()
+
+
+def test_files_of_another_commit_are_shown_until_the_reset(worktree: Worktree, write: Write) -> None:
+    """Changed ones as they were, deleted ones back, new ones gone; index and tree stay those of the patch."""
+    base = worktree.commit
+    write(worktree.path, {"a.py": "patched\n", "new dir/new.py": "new\n", "pkg/ü ö.txt": "patched\n"})
+    (worktree.path / "pkg/b.py").unlink()
+    tree = worktree.apply(worktree.capture())
+    patched = on_disk(worktree)
+    worktree.show(["a.py", "pkg/b.py", "new dir/new.py", "pkg/ü ö.txt"], base)
+    assert (worktree.path / "a.py").read_text() == "one\ntwo\nthree\n"
+    assert (worktree.path / "pkg/b.py").exists()
+    assert (worktree.path / "pkg/ü ö.txt").read_text() == "u\n"
+    assert not (worktree.path / "new dir/new.py").exists()
+    assert worktree.tree() == tree
+    worktree.reset(tree)
+    assert on_disk(worktree) == patched
 
 
 def test_what_the_setup_made_survives_a_reset(worktree: Worktree, write: Write) -> None:
