@@ -9,6 +9,7 @@ lint:
 # Types: mypy strict over the product and its tests.
 types:
     mypy
+    mypy tests benchmarks
 
 # Rooms: each folder imports only those above it.
 rooms:

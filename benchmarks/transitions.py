@@ -19,6 +19,7 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from prefect_acms.canonical.gap import GapTrigger
 from prefect_acms.dao.connections import Synchronous
@@ -27,7 +28,12 @@ from prefect_acms.dao.store import Store, open_store
 Part = Callable[[Sequence[str], int], None]
 """Moves these gaps, so many in one commit."""
 
-PLAN: tuple[tuple[Synchronous, int, float], ...] = (("FULL", 1, 0.5), ("NORMAL", 1, 0.5), ("FULL", 100, 0.4), ("NORMAL", 100, 0.4))
+PLAN: tuple[tuple[Synchronous, int, float], ...] = (
+    ("FULL", 1, 0.5),
+    ("NORMAL", 1, 0.5),
+    ("FULL", 100, 0.4),
+    ("NORMAL", 100, 0.4),
+)
 """Setting, transitions a commit, and the ratio to raw sqlite3 that is wanted."""
 
 STILL_FOUND = frozenset({"another", "and one more"})
@@ -111,7 +117,13 @@ def prepare(path: Path, gaps: int, synchronous: Synchronous) -> tuple[Store, lis
     with store.begin() as dao:
         run = dao.runs.create(repo_root="/repository", base_commit="c0ffee")
         stream = dao.workstreams.create(run_id=run.id, name="style")
-        common = {"run_id": run.id, "source": "ruff", "rule_id": "F401", "title": "unused import", "severity": "low"}
+        common: dict[str, Any] = {
+            "run_id": run.id,
+            "source": "ruff",
+            "rule_id": "F401",
+            "title": "unused import",
+            "severity": "low",
+        }
         ids = [dao.gaps.create(**common, fingerprint=f"{n:016x}", file_paths=["src/a.py"]).id for n in range(gaps)]
         dao.gaps.advance_many(ids, GapTrigger.CLUSTERED, workstream_id=stream.id)
         dao.gaps.advance_many(ids, GapTrigger.PLAN_COMPILED)
@@ -145,7 +157,8 @@ def main() -> int:
     options.add_argument("--folder", type=Path, default=None, help="where the databases are made; the disk matters")
     chosen = options.parse_args()
     missed = 0
-    print(f"{'':>26}{'raw':>10}{'with hashes':>13}{'advance':>10}{'ratio':>7}{'advance_many':>14}{'ratio':>7}{'wanted':>8}")
+    titles = f"{'raw':>10}{'with hashes':>13}{'advance':>10}{'ratio':>7}{'advance_many':>14}{'ratio':>7}{'wanted':>8}"
+    print(" " * 26 + titles)
     for synchronous, per_commit, wanted in PLAN:
         with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
             took = measure(Path(folder), synchronous, per_commit, chosen.turns, chosen.moves)

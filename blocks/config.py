@@ -93,7 +93,7 @@ class EnvironmentSettings(Section):
     """Where tools and gates run."""
 
     interpreter: Path | None = Field(
-        default=None, description="Python of tools and gates; none: the repository's .venv, else our own"
+        default=None, description="Python of tools and gates where the repository has no .venv of its own; none: ours"
     )
     setup: tuple[tuple[str, ...], ...] = Field(
         default=(), description="commands, as argument lists, that run once in each new worktree"

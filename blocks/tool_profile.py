@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-LIST_PLACEHOLDERS = frozenset({"files", "tests"})
+LIST_PLACEHOLDERS = frozenset({"files", "tests", "ruff_options"})
 """Placeholders that become one argument for each of their values."""
 
 PROGRAM_PLACEHOLDERS = frozenset({"python", "acms_python", "worktree"})
@@ -80,8 +80,9 @@ class ToolProfile(BaseModel):
     command: tuple[str, ...] = Field(
         min_length=1,
         description="Command as an argument list, never a shell string. {files} and {tests} become one argument for "
-        "each of their values; {rules} is joined by commas; {python} is the repository's interpreter, {acms_python} "
-        "the one that acms runs on; {worktree} and {task} are a path and an id.",
+        "each of their values, {ruff_options} what makes ruff read the repository as the gap source did; {rules} is "
+        "joined by commas; {python} is the repository's interpreter, {acms_python} the one that acms runs on; "
+        "{worktree} and {task} are a path and an id.",
     )
     working_directory: str = Field(default=".", description="Folder to run in, relative to the worktree.")
     environment: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = Field(

@@ -192,7 +192,7 @@ class Machine:
         return edges
 
     def decide(
-        self, entity_id: str, source: str, edges: tuple[Edge, ...], facts: Facts, operator: str | None, trigger: str
+        self, entity_id: str, source: str, edges: tuple[Edge, ...], facts: Facts, *, operator: str | None, trigger: str
     ) -> Edge:
         """The first edge whose guard agrees; raises GuardRefused or OperatorRequired, in that order of the table."""
         for edge in edges:

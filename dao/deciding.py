@@ -146,7 +146,7 @@ class Deciding(Dao[S], Generic[S]):
             raise LostRace(entity=self.entity, id=id_, seen=cause.version, found=row["version"])
         edges = machine.candidates(id_, state, trigger, cause.to)
         known = self._facts(row, edges, cause)
-        edge = machine.decide(id_, state, edges, known, cause.operator, trigger)
+        edge = machine.decide(id_, state, edges, known, operator=cause.operator, trigger=trigger)
         given = _merged(self._implied(trigger, edge, known), cause.columns)
         shape = life.transition(state, edge, tuple(given))
         for column in shape.required:
@@ -208,16 +208,16 @@ class Deciding(Dao[S], Generic[S]):
         raise error
 
     def _tell(
-        self, row: Values, cause: Cause, now: str, from_state: str | None, to_state: str, severity: Severity,
+        self, row: Values, cause: Cause, *, now: str, from_state: str | None, to_state: str, severity: Severity,
         workstream_id: str | None,
     ) -> Event:  # fmt: skip
         return self._unit.trail.add(
             self._chain(row),
-            self.entity,
-            row["id"],
-            from_state,
-            to_state,
-            cause.trigger,
+            entity=self.entity,
+            entity_id=row["id"],
+            from_state=from_state,
+            to_state=to_state,
+            trigger=cause.trigger,
             now=now,
             severity=severity,
             reason=cause.reason,
@@ -227,5 +227,12 @@ class Deciding(Dao[S], Generic[S]):
         )
 
     def _tell_step(self, step: Step, cause: Cause) -> Event:
-        row, edge = step.row, step.edge
-        return self._tell(row, cause, step.now, row["state"], str(edge.target), edge.severity, step.workstream_id)
+        return self._tell(
+            step.row,
+            cause,
+            now=step.now,
+            from_state=step.row["state"],
+            to_state=str(step.edge.target),
+            severity=step.edge.severity,
+            workstream_id=step.workstream_id,
+        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import Index, select
 from sqlalchemy.orm import Mapped, mapped_column
 

@@ -42,7 +42,8 @@ class StateDao(Deciding[S]):
         unit.trail.head(self._chain(stored))
         self._desk.run(life.insert.sql, life.insert.bind(stored), (life.entity, stored["id"]))
         row = life.every([stored[name] for name in life.every.names])
-        self._tell(row, cause, cause.now, None, row["state"], Severity.INFO, self._workstream(row))
+        place = {"now": cause.now, "from_state": None, "to_state": row["state"], "workstream_id": self._workstream(row)}
+        self._tell(row, cause, **place, severity=Severity.INFO)
         return life.detached(row)
 
     def find(self, id: str) -> S | None:  # noqa: A002 - the name of the column
@@ -70,7 +71,10 @@ class StateDao(Deciding[S]):
         `facts` state what the database can't know, `columns` are written by the same UPDATE, `epoch` is that of the
         run's driver, `version` is what the caller has read. Raises a TransitionError, and then nothing was changed.
         """
-        cause = self._cause(trigger, to, reason, operator, event_metadata, facts, epoch, version, columns)
+        cause = self._cause(
+            trigger, to=to, reason=reason, operator=operator, metadata=event_metadata, facts=facts, epoch=epoch,
+            version=version, columns=columns,
+        )  # fmt: skip
         self._unit.admit()
         step = self._decide(self._read((id,), cause)[id], cause)
         self._write((step,))
@@ -95,7 +99,10 @@ class StateDao(Deciding[S]):
         """
         if len(set(ids)) != len(ids):
             raise InvalidValue(field=f"ids of {self.entity}s to {trigger}", value=ids, expected="each id once")
-        cause = self._cause(trigger, to, reason, operator, event_metadata, facts, epoch, None, columns)
+        cause = self._cause(
+            trigger, to=to, reason=reason, operator=operator, metadata=event_metadata, facts=facts, epoch=epoch,
+            columns=columns,
+        )  # fmt: skip
         self._unit.admit()
         rows = self._read(ids, cause)
         steps = [self._decide(rows[id_], cause) for id_ in ids]
@@ -128,11 +135,11 @@ class StateDao(Deciding[S]):
         event_metadata: Values | None = None,
     ) -> Event:
         """Put into the trail what is no change of state, beside the state that the row is in."""
-        cause = self._cause(Notice(notice).value, None, reason, operator, event_metadata)
+        cause = self._cause(Notice(notice).value, reason=reason, operator=operator, metadata=event_metadata)
         self._unit.admit()
         row = self._read((id,), cause)[id]
-        now = max(cause.now, row["updated_at"])
-        return self._tell(row, cause, now, row["state"], row["state"], Severity(severity), self._workstream(row))
+        stays = {"from_state": row["state"], "to_state": row["state"], "workstream_id": self._workstream(row)}
+        return self._tell(row, cause, **stays, now=max(cause.now, row["updated_at"]), severity=Severity(severity))
 
     def _completed(self, columns: Values) -> Values:
         """The columns of a new row, with those that follow from them."""
@@ -141,6 +148,7 @@ class StateDao(Deciding[S]):
     def _cause(
         self,
         trigger: str,
+        *,
         to: str | None = None,
         reason: str | None = None,
         operator: str | None = None,

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from weakref import WeakSet, finalize
 
 from sqlalchemy import Engine
@@ -136,7 +136,7 @@ class Store:
         desk = self._desk()
         queues = not (read_only or self.locks)
         if queues and not self._writer.acquire(timeout=self._busy_timeout_sec):
-            raise self._unavailable("another thread has held its lock for too long")
+            self._refuse("another thread has held its lock for too long")
         try:
             desk.begin(read_only=read_only)
         except BaseException:
@@ -148,7 +148,7 @@ class Store:
 
     def _desk(self) -> Desk:
         if self._closed:
-            raise self._unavailable("it was closed")
+            self._refuse("it was closed")
         if self._pid != os.getpid():
             self._inherited.append(self._local)  # a child must not even close its parent's connections
             self._start()
@@ -156,7 +156,7 @@ class Store:
         if desk is None:
             desk = self._sit_down()
         if desk.in_use:
-            raise self._unavailable("this thread has a unit of work open already, and units don't nest")
+            self._refuse("this thread has a unit of work open already, and units don't nest")
         return desk
 
     def _sit_down(self) -> Desk:
@@ -202,8 +202,8 @@ class Store:
         for listener in self._listeners:
             try:
                 listener(events)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, the commit stands and the others are told
                 _log.exception("a listener failed; what it was told is stored all the same")
 
-    def _unavailable(self, problem: str) -> StoreUnavailable:
-        return StoreUnavailable(url=self.shown_url, problem=problem)
+    def _refuse(self, problem: str) -> NoReturn:
+        raise StoreUnavailable(url=self.shown_url, problem=problem)

@@ -151,7 +151,9 @@ class TaskDao(StateDao[TaskRow]):
         """
         workers = self._unit.workers
         self._unit.admit()
-        row = self._read((task_id,), self._cause(TaskTrigger.WORKER_STARTED), ("required_capabilities", "metadata"))[task_id]
+        row = self._read((task_id,), self._cause(TaskTrigger.WORKER_STARTED), ("required_capabilities", "metadata"))[
+            task_id
+        ]
         self._life.machine.candidates(task_id, row["state"], TaskTrigger.WORKER_STARTED)
         wish = {
             "required_capabilities": row["required_capabilities"],

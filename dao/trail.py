@@ -101,12 +101,12 @@ class Trail:
     def add(
         self,
         chain: str,
+        *,
         entity: str,
         entity_id: str,
         from_state: str | None,
         to_state: str,
         trigger: str,
-        *,
         now: str,
         severity: Severity,
         reason: str | None,
@@ -159,9 +159,7 @@ class Trail:
         }
         last = link(head.hash, values)
         metadata = canonical_json(event.metadata) if event.metadata else "{}"
-        self._rows.append(
-            self._say.append.bind({**values, "metadata": metadata, "prev_hash": head.hash, "hash": last})
-        )
+        self._rows.append(self._say.append.bind({**values, "metadata": metadata, "prev_hash": head.hash, "hash": last}))
         head.seq, head.hash, head.touched = head.seq + 1, last, True
 
     def _anchor(self, head: Head, trigger: str, now: str) -> None:

@@ -72,9 +72,12 @@ SQLITE_SHIELDS = tuple(
     f"BEGIN SELECT RAISE(ABORT, 'state_transitions is append-only: {verb} refused'); END"
     for verb in ("update", "delete")
 )
-POSTGRESQL_SHIELDS = (
+_REFUSE = (
     "CREATE FUNCTION state_transitions_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-    "RAISE EXCEPTION 'state_transitions is append-only: % refused', lower(TG_OP); END $$",
+    "RAISE EXCEPTION 'state_transitions is append-only: % refused', lower(TG_OP); END $$"
+)
+POSTGRESQL_SHIELDS = (
+    _REFUSE,
     *(
         f"CREATE TRIGGER state_transitions_no_{verb} BEFORE {verb.upper()} ON state_transitions "
         "FOR EACH STATEMENT EXECUTE FUNCTION state_transitions_refuse()"
@@ -85,9 +88,8 @@ POSTGRESQL_SHIELDS = (
 
 for _dialect, _shields in (("sqlite", SQLITE_SHIELDS), ("postgresql", POSTGRESQL_SHIELDS)):
     for _shield in _shields:
-        event.listen(
-            TransitionRow.__table__, "after_create", DDL(_shield.replace("%", "%%")).execute_if(dialect=_dialect)
-        )
+        _trigger = DDL(_shield.replace("%", "%%"))  # type: ignore[no-untyped-call]
+        event.listen(TransitionRow.__table__, "after_create", _trigger.execute_if(dialect=_dialect))
 
 
 class TransitionDao(Dao[TransitionRow]):

@@ -79,8 +79,7 @@ class UnitOfWork:
         self.store.commit(self.desk, self.trail.events)
 
     def admit(self) -> None:
-        """Called before each write: raises StoreUnavailable where nothing may be written, Superseded where a newer
-        driver has the run."""
+        """Called before each write; raises StoreUnavailable or, where a newer driver has the run, Superseded."""
         self.check_open()
         if self._read_only:
             raise StoreUnavailable(url=self.store.shown_url, problem="this unit of work only reads")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,20 @@ class Drive:
     def reading(self) -> AbstractContextManager[UnitOfWork]:
         """A unit of work that only reads."""
         return self.store.begin(read_only=True)
+
+    @contextmanager
+    def watching(self) -> Iterator[Callable[[int], None]]:
+        """Hands out what a started process is told to: it is stopped with the run, and forgotten after the block."""
+        started: list[int] = []
+
+        def on_start(pid: int) -> None:
+            started.append(pid)
+            self.pids.add(pid)
+
+        try:
+            yield on_start
+        finally:
+            self.pids.difference_update(started)
 
     @property
     def folder(self) -> Path:

@@ -54,11 +54,13 @@ def stop_tools(drive: Drive) -> None:
 
 
 def remove_worktrees(drive: Drive) -> None:
-    """Take the run's worktrees away; commits are on branches and patches in the store, so nothing is lost."""
+    """Take the run's worktrees away; what is in none of the run's commits is kept under refs/acms/kept/ before."""
     folder = drive.worktree("base").parent
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         try:
-            adopt_worktree(drive.repository, path).remove()
+            worktree = adopt_worktree(drive.repository, path)
+            worktree.keep_unsaved(f"refs/acms/kept/{drive.run_id}/{path.name}", drive.store.clock())
+            worktree.remove()
         except GitFailed:
             # What a killed process has left half made is no worktree for git: its folder goes, and its entry with it.
             shutil.rmtree(path)

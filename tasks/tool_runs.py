@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,32 +50,28 @@ class ToolRun:
             process = dao.uet_workers.create(
                 run_id=self.drive.run_id, worker_type=self.profile.tool_id, host=socket.gethostname()
             )
-        pids: list[int] = []
-
-        def started(pid: int) -> None:
-            pids.append(pid)
-            self.drive.pids.add(pid)
-            with self.drive.begin() as dao:
-                dao.uet_workers.change(process.id, pid=pid)
-                dao.uet_workers.advance(process.id, UetWorkerTrigger.SPAWNED)
-                dao.uet_workers.advance(process.id, UetWorkerTrigger.TASK_ASSIGNED)
-
         try:
-            result = run_tool(
-                self.profile,
-                worktree=self.worktree.path,
-                environment=self.environment,
-                values=values,
-                timeout_sec=self.task.timeout_sec,
-                on_start=started,
-            )
+            with self.drive.watching() as watch:
+                result = run_tool(
+                    self.profile,
+                    worktree=self.worktree.path,
+                    environment=self.environment,
+                    values=values,
+                    timeout_sec=self.task.timeout_sec,
+                    on_start=lambda pid: self._started(process.id, pid, watch),
+                )
         except BaseException:
             self._end_process(process.id, crashed=True)
             raise
-        finally:
-            self.drive.pids.difference_update(pids)
         self._end_process(process.id, crashed=result.timed_out or result.exit_code < 0)
         return result
+
+    def _started(self, process_id: str, pid: int, watch: Callable[[int], None]) -> None:
+        watch(pid)
+        with self.drive.begin() as dao:
+            dao.uet_workers.change(process_id, pid=pid)
+            dao.uet_workers.advance(process_id, UetWorkerTrigger.SPAWNED)
+            dao.uet_workers.advance(process_id, UetWorkerTrigger.TASK_ASSIGNED)
 
     def _end_process(self, process_id: str, *, crashed: bool) -> None:
         with self.drive.begin() as dao:

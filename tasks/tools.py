@@ -33,6 +33,7 @@ class ToolValues:
     rules: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
     task: str = ""
+    ruff_options: tuple[str, ...] = ()
 
 
 def run_tool(
@@ -70,6 +71,7 @@ def tool_argv(profile: ToolProfile, *, worktree: Path, environment: Environment,
     lists = {
         "files": [_path(path, profile) for path in values.files],
         "tests": [_path(test, profile) for test in values.tests],
+        "ruff_options": list(values.ruff_options),
     }
     singles = {
         "python": str(environment.interpreter),

@@ -114,7 +114,7 @@ class Trials:
         return entry.id, patch.id
 
     def _refuse_invalid(self, entry_id: str, validation: Validation) -> str | None:
-        flags = {
+        flags: dict[str, Any] = {
             "validation_format": validation.format_ok,
             "validation_scope": validation.scope_ok,
             "validation_constraints": validation.constraints_ok,

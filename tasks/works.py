@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from prefect_acms.blocks.tool_profile import TaskKind, Tier, ToolProfile
 from prefect_acms.canonical.events import Notice
@@ -17,6 +18,7 @@ from prefect_acms.tasks.preparation import baseline_of
 from prefect_acms.tasks.processes import ProcessResult
 from prefect_acms.tasks.profiles import load_profiles
 from prefect_acms.tasks.routing import Router
+from prefect_acms.tasks.sources.ruff import ruff_options
 from prefect_acms.tasks.tool_runs import ToolRun
 from prefect_acms.tasks.tools import ToolValues
 from prefect_acms.tasks.trials import Trials
@@ -78,8 +80,9 @@ def _edit(bench: Bench, profile: ToolProfile, present: Sequence[Gap], before: Se
     run = ToolRun(bench.drive, bench.task, profile, bench.worktree, bench.environment)
     files = sorted({path for gap in present for path in gap.file_paths})
     rules = {gap.rule_id for gap in present}
+    values = ToolValues(files=tuple(files), task=bench.task.id, ruff_options=ruff_options(bench.worktree.path))
     for _ in range(MOST_ROUNDS):
-        result = run(ToolValues(files=tuple(files), rules=tuple(sorted(rules)), task=bench.task.id))
+        result = run(replace(values, rules=tuple(sorted(rules))))
         if not (profile.deterministic and "rules" in profile.placeholders):
             break
         brought = {gap.rule_id for gap in bench.rescanner.compared(before, files).new if gap.fixable} - rules

@@ -30,7 +30,7 @@ def runs(limit: int, repository: Path | None, database_url: str | None, *, as_js
     from prefect_acms.deployments.output import emit_records, emit_table
     from prefect_acms.tasks.git import Repository
     from prefect_acms.tasks.landing import Landed
-    from prefect_acms.tasks.summary import run_record
+    from prefect_acms.tasks.summary_records import run_record
 
     top = str(Repository.open(repository).top) if repository else None
     with open_store(database_url).begin(read_only=True) as dao:

@@ -59,7 +59,13 @@ class MarkersSource:
 
 def _files(scan: Scan) -> list[str]:
     tracked = set(names_of(run_git(["ls-files", "-z"], cwd=scan.root).stdout))
-    return sorted(tracked if scan.files is None else tracked.intersection(scan.files))
+    asked = tracked if scan.files is None else tracked.intersection(scan.files)
+    return sorted(path for path in asked if _is_nameable(path))
+
+
+def _is_nameable(path: str) -> bool:
+    """Whether a document can hold the name: git's may be any bytes, and have ends of line."""
+    return path.isprintable() and path.encode(errors="replace").decode() == path
 
 
 def _markers(path: str, root: Path) -> list[Marker]:

@@ -1,4 +1,4 @@
-"""The gap source `ruff`: lint and modernisation findings, and where asked for, files that its formatter would change."""
+"""The gap source `ruff`: lint and modernisation findings, and where asked for, unformatted files."""
 
 from __future__ import annotations
 
@@ -79,13 +79,20 @@ def ruff_configuration(root: Path) -> Mapping[str, Any] | None:
     return found if isinstance(found, Mapping) else None
 
 
+def ruff_options(root: Path) -> tuple[str, ...]:
+    """How ruff is to read a repository: by its own configuration; else isolated, for the Python that it declares."""
+    if ruff_configuration(root) is not None:
+        return ()
+    target = ruff_target(root)
+    return ("--isolated", *(("--target-version", target) if target else ()))
+
+
 def _options(scan: Scan) -> tuple[str, ...]:
     chosen = ",".join(rule for rule in scan.settings.ruff_select if rule != FORMAT)
-    if ruff_configuration(scan.root) is not None:
-        return ("--select", chosen) if chosen else ()
-    target = ruff_target(scan.root)
-    aim = ("--target-version", target) if target else ()
-    return ("--isolated", *aim, "--select", chosen or BROAD_DEFAULT)
+    reading = ruff_options(scan.root)
+    if not chosen and reading:
+        chosen = BROAD_DEFAULT
+    return (*reading, "--select", chosen) if chosen else reading
 
 
 def _lintable(root: Path, files: Iterable[str]) -> tuple[str, ...]:

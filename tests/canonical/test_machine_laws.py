@@ -238,10 +238,10 @@ def test_a_guard_decides_and_a_missing_fact_refuses() -> None:
     """An edge is taken when its guard agrees; no, and no answer, both refuse with the guard's sentence."""
     machine = lamp()
     edges = machine.candidates("lamp_1", "off", "switch")
-    assert machine.decide("lamp_1", "off", edges, {"wet": False}, None, "switch").target is ON
+    assert machine.decide("lamp_1", "off", edges, {"wet": False}, operator=None, trigger="switch").target is ON
     for facts in ({"wet": True}, {}):
         with pytest.raises(GuardRefused, match="lamp lamp_1 may not go from off to on: needed is that it is dry"):
-            machine.decide("lamp_1", "off", edges, facts, None, "switch")
+            machine.decide("lamp_1", "off", edges, facts, operator=None, trigger="switch")
 
 
 def test_an_operator_is_asked_for_after_the_guard() -> None:
@@ -250,8 +250,8 @@ def test_an_operator_is_asked_for_after_the_guard() -> None:
     edges = machine.candidates("lamp_1", "on", "kick")
     for nobody in (None, ""):
         with pytest.raises(OperatorRequired, match="only by a named operator"):
-            machine.decide("lamp_1", "on", edges, {}, nobody, "kick")
-    assert machine.decide("lamp_1", "on", edges, {}, "ada", "kick").target is BROKEN
+            machine.decide("lamp_1", "on", edges, {}, operator=nobody, trigger="kick")
+    assert machine.decide("lamp_1", "on", edges, {}, operator="ada", trigger="kick").target is BROKEN
 
 
 def test_a_target_narrows_the_candidates() -> None:

@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
@@ -402,31 +401,4 @@ def test_a_trail_on_postgresql_verifies_and_its_tampering_is_found(postgresql_ur
     with psycopg.connect(postgresql_url) as server:
         server.execute("DELETE FROM state_transitions WHERE run_id = 'run_live' AND chain_seq >= 3")
     assert (found(opened).chain, found(opened).seq, found(opened).transition_id) == (LIVE, 3, None)
-    opened.close()
-
-
-@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
-def test_an_audit_beside_writers_sees_one_moment(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """Rows, heads, anchors and entities are compared as they were together, while others go on writing."""
-    sqlite_url = f"sqlite:///{tmp_path / 'canonical.db'}"
-    opened = _open(sqlite_url if backend == "sqlite" else request.getfixturevalue("postgresql_url"))
-    done = threading.Event()
-
-    def work() -> None:
-        while not done.is_set():
-            with opened.begin() as dao:
-                run = dao.runs.create(repo_root="/r")
-                dao.runs.advance(run.id, "run_started")
-            with opened.begin() as dao:
-                dao.runs.advance(run.id, "user_cancelled")
-
-    writers = [threading.Thread(target=work) for _ in range(3)]
-    for writer in writers:
-        writer.start()
-    bad = [verify(opened).first_bad for _ in range(12)]
-    done.set()
-    for writer in writers:
-        writer.join()
-    assert bad == [None] * 12
-    assert verify(opened).rows > 12
     opened.close()

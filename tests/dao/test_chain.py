@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,12 +40,14 @@ def anchors(world: World, run_id: str) -> list[TransitionRow]:
         return dao.transitions.of_entity("chain", run_id)
 
 
-def test_each_row_carries_the_hash_of_the_one_before(any_world: World):
+def test_each_row_carries_the_hash_of_the_one_before(any_world: World) -> None:
     """From sixty-four zeros on, without a gap, to the head; computed here from what is stored."""
     run = any_world.run(metadata={"ü": [1, 2.5, None, {"b": 1, "a": 2}]})
     stream = any_world.stream(run.id)
     with any_world.store.begin() as dao:
-        dao.runs.note(run.id, Notice.DRIFT_DETECTED, reason="naïve “quotes” \\ \n 🐍", event_metadata={2: "x", 10: "y"})
+        dao.runs.note(
+            run.id, Notice.DRIFT_DETECTED, reason="naïve “quotes” \\ \n 🐍", event_metadata={"m": {2: "x", 10: "y"}}
+        )
         dao.workstreams.advance(stream.id, "disabled")
         dao.runs.advance(run.id, RunTrigger.ALL_WORKSTREAMS_COMPLETE, operator="ada")
     before = GENESIS
@@ -56,7 +59,7 @@ def test_each_row_carries_the_hash_of_the_one_before(any_world: World):
     assert head_of(any_world, run.id) == (6, before)
 
 
-def test_the_hash_covers_every_column_but_the_number_and_the_hashes(world: World):
+def test_the_hash_covers_every_column_but_the_number_and_the_hashes(world: World) -> None:
     """A column that is added to the trail is covered too, or this test tells."""
     columns = {column.name for column in TransitionRow.__table__.columns}
     assert columns - set(HASHED) == {"transition_id", "prev_hash", "hash"}
@@ -66,7 +69,7 @@ def test_the_hash_covers_every_column_but_the_number_and_the_hashes(world: World
     )
 
 
-def test_a_chain_is_anchored_when_it_opens_and_when_its_run_has_ended(any_world: World):
+def test_a_chain_is_anchored_when_it_opens_and_when_its_run_has_ended(any_world: World) -> None:
     """A run that is dropped or cut off later is missed in `global`."""
     run = any_world.run()
     first = any_world.trail(run.id)[0]
@@ -85,7 +88,7 @@ def test_a_chain_is_anchored_when_it_opens_and_when_its_run_has_ended(any_world:
     assert head_of(any_world, GLOBAL)[0] >= noted.chain_seq
 
 
-def test_what_belongs_to_no_run_is_in_the_chain_global(any_world: World):
+def test_what_belongs_to_no_run_is_in_the_chain_global(any_world: World) -> None:
     """Breakers, and workers that serve any run."""
     store = any_world.store
     worker = any_world.worker(None)
@@ -98,7 +101,7 @@ def test_what_belongs_to_no_run_is_in_the_chain_global(any_world: World):
     assert head_of(any_world, GLOBAL) == (highest, told[-1].hash)
 
 
-def test_events_say_in_which_phase_they_happened(any_world: World):
+def test_events_say_in_which_phase_they_happened(any_world: World) -> None:
     """The phase that is going on is the context of every event of the run; so is the workstream."""
     run = any_world.run()
     with any_world.store.begin() as dao:
@@ -116,12 +119,10 @@ def test_events_say_in_which_phase_they_happened(any_world: World):
         ("discovery", stream.id),
         (None, stream.id),
     ]
-    assert [(p.name, p.ordinal, p.outcome, p.artifacts) for p in phases] == [
-        ("discovery", 1, "completed", {"gaps": 3})
-    ]
+    assert [(p.name, p.ordinal, p.outcome, p.artifacts) for p in phases] == [("discovery", 1, "completed", {"gaps": 3})]
 
 
-def test_a_unit_sees_its_own_trail(world: World):
+def test_a_unit_sees_its_own_trail(world: World) -> None:
     """Rows that are not written yet are written before they are read."""
     with world.store.begin() as dao:
         run = dao.runs.create(repo_root="/r")
@@ -132,15 +133,15 @@ def test_a_unit_sees_its_own_trail(world: World):
 
 
 @pytest.mark.parametrize("count", [1, 2, 250])
-def test_long_and_short_units_chain_alike(world: World, count: int):
+def test_long_and_short_units_chain_alike(world: World, count: int) -> None:
     """One row a commit, or hundreds: the chain is the same kind of chain."""
     run = world.run()
     ids = [world.gap(run.id, fingerprint=str(n)).id for n in range(2)] if count < 250 else []
     with world.store.begin() as dao:
-        found = {"source": "s", "rule_id": "r", "title": "t"}
+        found: dict[str, Any] = {"source": "s", "rule_id": "r", "title": "t"}
         ids += [dao.gaps.create(run_id=run.id, fingerprint=str(n), **found).id for n in range(count)]
         dao.gaps.advance_many(ids, "filtered", deferred_reason="later")
     trail = world.trail(run.id)
     assert [row.chain_seq for row in trail] == list(range(1, 3 + 2 * len(ids)))
-    assert all(row.prev_hash == before.hash for before, row in zip(trail, trail[1:], strict=False))
+    assert all(row.prev_hash == before.hash for before, row in pairwise(trail))
     assert head_of(world, run.id) == (trail[-1].chain_seq, trail[-1].hash)

@@ -320,7 +320,7 @@ def refused(connection: sqlite3.Connection, table: str, row: Row, change: Row) -
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_only_states_of_the_machine_are_stored(plain: sqlite3.Connection, name: str):
+def test_only_states_of_the_machine_are_stored(plain: sqlite3.Connection, name: str) -> None:
     """Every other spelling is refused: older names, another case, states of other machines."""
     table = TABLES[name]
     strange = {state.value for machine in MACHINES.values() for state in machine.states} | {"", "SUCCESS", "ready "}
@@ -331,7 +331,7 @@ def test_only_states_of_the_machine_are_stored(plain: sqlite3.Connection, name: 
 
 
 @pytest.mark.parametrize(("name", "state"), WITH_STATES)
-def test_each_state_needs_its_columns_and_bans_others(plain: sqlite3.Connection, name: str, state: str):
+def test_each_state_needs_its_columns_and_bans_others(plain: sqlite3.Connection, name: str, state: str) -> None:
     """The barest legal row stands; without a needed column, or with a banned one, it falls."""
     table = TABLES[name]
     row = table.row(state)
@@ -347,7 +347,7 @@ def test_each_state_needs_its_columns_and_bans_others(plain: sqlite3.Connection,
 
 
 @pytest.mark.parametrize(("name", "state"), WITH_STATES)
-def test_no_state_allows_a_value_out_of_range(plain: sqlite3.Connection, name: str, state: str):
+def test_no_state_allows_a_value_out_of_range(plain: sqlite3.Connection, name: str, state: str) -> None:
     """Counters, limits, severities, self-reference: in every state."""
     table = TABLES[name]
     for change in table.wrong:
@@ -359,19 +359,19 @@ def test_no_state_allows_a_value_out_of_range(plain: sqlite3.Connection, name: s
 
 
 @pytest.mark.parametrize("name", WITHOUT_STATE)
-def test_tables_without_a_lifecycle_have_checks_too(plain: sqlite3.Connection, name: str):
+def test_tables_without_a_lifecycle_have_checks_too(plain: sqlite3.Connection, name: str) -> None:
     """A legal row stands, each wrong value falls."""
     row, wrong = WITHOUT_STATE[name]
     for change in wrong:
         refused(plain, name, row, change)
 
 
-def test_a_gate_that_timed_out_failed_with_124(plain: sqlite3.Connection):
+def test_a_gate_that_timed_out_failed_with_124(plain: sqlite3.Connection) -> None:
     """That one combination is legal."""
     put(plain, "test_gates", {**TABLES["test_gates"].row("FAILED"), "timed_out": 1, "exit_code": 124})
 
 
-def test_every_check_of_every_table_has_refused_something(plain: sqlite3.Connection):
+def test_every_check_of_every_table_has_refused_something(plain: sqlite3.Connection) -> None:
     """A CHECK that no test above can make say no is one that nobody has tried."""
     names = {row[0] for row in plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     tried: set[str] = set()

@@ -22,7 +22,7 @@ from prefect_acms.dao.tasks import TaskRow
 if TYPE_CHECKING:
     from tests.dao.conftest import World
 
-VALID = {"validation_format": True, "validation_scope": True, "validation_constraints": True}
+VALID: dict[str, Any] = {"validation_format": True, "validation_scope": True, "validation_constraints": True}
 
 
 def run_task(world: World, task_id: str, run_id: str) -> None:
@@ -30,9 +30,7 @@ def run_task(world: World, task_id: str, run_id: str) -> None:
     worker = world.worker(run_id)
     with world.store.begin() as dao:
         dao.tasks.claim(task_id, worker.id)
-        dao.tasks.advance(
-            task_id, TaskTrigger.EXECUTION_COMPLETED, exit_code=0, facts={"expected_exit_codes": {0}}
-        )
+        dao.tasks.advance(task_id, TaskTrigger.EXECUTION_COMPLETED, exit_code=0, facts={"expected_exit_codes": {0}})
         dao.workers.advance(worker.id, WorkerTrigger.TASK_FINISHED)
 
 
@@ -56,8 +54,8 @@ def state_of(world: World, task_id: str) -> TaskRow:
         return dao.tasks.get(task_id)
 
 
-def test_a_task_waits_for_every_task_it_depends_on(any_world: World):
-    """pending -> queued needs all of them completed; a failed one blocks, and a blocked one holds up too."""
+def test_a_task_waits_for_every_task_it_depends_on(any_world: World) -> None:
+    """To be queued it needs all of them completed; a failed one blocks, and a blocked one holds up too."""
     run = any_world.run()
     stream = any_world.stream(run.id)
     first, second = any_world.task(stream.id, queued=True), any_world.task(stream.id)
@@ -75,7 +73,7 @@ def test_a_task_waits_for_every_task_it_depends_on(any_world: World):
         dao.tasks.advance(second.id, TaskTrigger.SCHEDULER_ASSIGNED)
 
 
-def test_an_entry_gate_must_have_passed(any_world: World):
+def test_an_entry_gate_must_have_passed(any_world: World) -> None:
     """A failed entry gate blocks; when it was run again, only the last run counts."""
     run = any_world.run()
     task = any_world.task(any_world.stream(run.id).id)
@@ -97,7 +95,7 @@ def test_an_entry_gate_must_have_passed(any_world: World):
         assert dao.tasks.get(task.id).blocked_by is None
 
 
-def test_a_task_is_started_by_an_idle_worker_that_can_do_it(any_world: World):
+def test_a_task_is_started_by_an_idle_worker_that_can_do_it(any_world: World) -> None:
     """Busy, incapable and unknown workers are refused, whatever the caller says of them."""
     run = any_world.run()
     task = any_world.task(any_world.stream(run.id).id, queued=True, required_capabilities=["python", "fix"])
@@ -114,7 +112,7 @@ def test_a_task_is_started_by_an_idle_worker_that_can_do_it(any_world: World):
         dao.tasks.advance(task.id, TaskTrigger.WORKER_STARTED, worker_id=fresh.id)
 
 
-def test_a_claim_finds_the_idle_worker_that_fits(any_world: World):
+def test_a_claim_finds_the_idle_worker_that_fits(any_world: World) -> None:
     """Both rows move, or none; affinity is heeded; without a fitting worker the task stays."""
     run = any_world.run()
     stream = any_world.stream(run.id)
@@ -136,7 +134,7 @@ def test_a_claim_finds_the_idle_worker_that_fits(any_world: World):
     assert (running.state, running.worker_id) == ("running", fitting.id)
 
 
-def test_a_task_completes_when_its_gates_passed_and_its_patch_is_kept(any_world: World):
+def test_a_task_completes_when_its_gates_passed_and_its_patch_is_kept(any_world: World) -> None:
     """A pending exit gate or a patch that is not verified holds it; the order is gates, patch, task."""
     run = any_world.run()
     stream = any_world.stream(run.id)
@@ -144,7 +142,7 @@ def test_a_task_completes_when_its_gates_passed_and_its_patch_is_kept(any_world:
     entry = any_world.entry(task.id)
     gate = any_world.gate(run.id, task_id=task.id, metadata={"ledger_entry": entry.id})
     run_task(any_world, task.id, run.id)
-    said = {"exit_code": 0, "stdout": "", "stderr": "", "duration_sec": 1}
+    said: dict[str, Any] = {"exit_code": 0, "stdout": "", "stderr": "", "duration_sec": 1}
     with any_world.store.begin() as dao:
         dao.tasks.gate(task.id, gate.id)
         apply_patch(dao, entry.id)
@@ -159,7 +157,7 @@ def test_a_task_completes_when_its_gates_passed_and_its_patch_is_kept(any_world:
         dao.ledger.advance(entry.id, PatchTrigger.COMMIT_SUCCEEDED, commit_sha="c0ffee")
 
 
-def test_the_failed_gate_of_an_isolated_part_does_not_hold_up_the_rest(any_world: World):
+def test_the_failed_gate_of_an_isolated_part_does_not_hold_up_the_rest(any_world: World) -> None:
     """A patch was split: its gate failed, the guilty part is quarantined, the good part completes the task."""
     run = any_world.run()
     task = any_world.task(any_world.stream(run.id).id, queued=True)
@@ -187,7 +185,7 @@ def test_the_failed_gate_of_an_isolated_part_does_not_hold_up_the_rest(any_world
         dao.tasks.advance(task.id, TaskTrigger.VALIDATION_PASSED, metadata={"partial": True})
 
 
-def test_a_rerun_judges_the_patch_of_the_gate_it_runs_again(any_world: World):
+def test_a_rerun_judges_the_patch_of_the_gate_it_runs_again(any_world: World) -> None:
     """Also when the rerun doesn't name the patch: a failed gate can't be lost that way."""
     run = any_world.run()
     task = any_world.task(any_world.stream(run.id).id)
@@ -201,7 +199,7 @@ def test_a_rerun_judges_the_patch_of_the_gate_it_runs_again(any_world: World):
             dao.ledger.advance(entry.id, PatchTrigger.GATES_PASSED, validation_tests_passed=True)
 
 
-def test_a_workstream_starts_when_its_prerequisites_are_met_and_its_tasks_exist(any_world: World):
+def test_a_workstream_starts_when_its_prerequisites_are_met_and_its_tasks_exist(any_world: World) -> None:
     """Without a task it stays planned; with an open prerequisite it is blocked; with a lost one it fails."""
     run = any_world.run()
     first, second = any_world.stream(run.id), any_world.stream(run.id)
@@ -245,7 +243,7 @@ def whole_stream(world: World, run_id: str, **columns: Any) -> tuple[str, str, L
     return stream.id, task.id, entry
 
 
-def test_a_workstream_completes_when_its_branch_is_merged_and_its_patches_are_kept(any_world: World):
+def test_a_workstream_completes_when_its_branch_is_merged_and_its_patches_are_kept(any_world: World) -> None:
     """The merge is stated by who did it; the patches are looked up."""
     run = any_world.run()
     stream_id, task_id, _entry = whole_stream(any_world, run.id)
@@ -259,7 +257,7 @@ def test_a_workstream_completes_when_its_branch_is_merged_and_its_patches_are_ke
         dao.workstreams.advance(stream_id, WorkstreamTrigger.VALIDATION_PASSED, facts={"merged": True})
 
 
-def test_a_run_succeeds_when_its_workstreams_did(any_world: World):
+def test_a_run_succeeds_when_its_workstreams_did(any_world: World) -> None:
     """An open workstream holds it; nothing is degraded when all completed or were skipped."""
     run = any_world.run()
     stream_id, _task, _entry = whole_stream(any_world, run.id)
@@ -274,7 +272,7 @@ def test_a_run_succeeds_when_its_workstreams_did(any_world: World):
 
 
 @pytest.mark.parametrize("allowed", [True, False, None])
-def test_the_policy_of_the_run_says_what_becomes_of_a_degraded_one(any_world: World, *, allowed: bool | None):
+def test_the_policy_of_the_run_says_what_becomes_of_a_degraded_one(any_world: World, *, allowed: bool | None) -> None:
     """A failure that is not critical is allowed by default, and then told in the metadata."""
     config = {} if allowed is None else {"execution": {"allow_noncritical_failures": allowed}}
     run = any_world.run(config=config, metadata={"kept": True})
@@ -293,7 +291,7 @@ def test_the_policy_of_the_run_says_what_becomes_of_a_degraded_one(any_world: Wo
     assert (after.state, after.info) == ("succeeded", {"kept": True, "degraded": True})
 
 
-def test_a_critical_workstream_fails_its_run(any_world: World):
+def test_a_critical_workstream_fails_its_run(any_world: World) -> None:
     """Only a critical one does so by that trigger."""
     run = any_world.run()
     plain, critical = any_world.stream(run.id), any_world.stream(run.id, is_critical=True)
@@ -304,7 +302,7 @@ def test_a_critical_workstream_fails_its_run(any_world: World):
             dao.runs.advance(run.id, RunTrigger.CRITICAL_WORKSTREAM_FAILED, error="?")
 
 
-def test_retries_are_counted_by_the_row(any_world: World):
+def test_retries_are_counted_by_the_row(any_world: World) -> None:
     """With no retry left an error fails the task, whatever the caller says of the count."""
     run = any_world.run()
     task = any_world.task(any_world.stream(run.id).id, queued=True, max_retries=0)
@@ -322,7 +320,7 @@ def any_worker(dao: UnitOfWork, run_id: str) -> str:
     return worker.id
 
 
-def test_a_worker_is_lost_by_its_silence(any_world: World):
+def test_a_worker_is_lost_by_its_silence(any_world: World) -> None:
     """The age of its heartbeat is reckoned by the store's clock; a claim must be ended before it comes back."""
     run = any_world.run()
     task = any_world.task(any_world.stream(run.id).id, queued=True)
@@ -350,7 +348,7 @@ def test_a_worker_is_lost_by_its_silence(any_world: World):
         store.asker.clock = now
 
 
-def test_a_breaker_probes_after_its_cooldown_or_for_an_operator(any_world: World):
+def test_a_breaker_probes_after_its_cooldown_or_for_an_operator(any_world: World) -> None:
     """The cooldown is a column of the row, the time it was open is reckoned."""
     store = any_world.store
     with store.begin() as dao:
@@ -370,7 +368,7 @@ def test_a_breaker_probes_after_its_cooldown_or_for_an_operator(any_world: World
     assert (found.state, found.failure_count) == ("CLOSED", 0)
 
 
-def test_a_gap_is_resolved_when_the_rescan_no_longer_finds_it(any_world: World):
+def test_a_gap_is_resolved_when_the_rescan_no_longer_finds_it(any_world: World) -> None:
     """The fingerprint is the row's own; what the rescan found is stated."""
     run = any_world.run()
     stream, gap = any_world.stream(run.id), any_world.gap(run.id, fingerprint="abc")
@@ -385,7 +383,7 @@ def test_a_gap_is_resolved_when_the_rescan_no_longer_finds_it(any_world: World):
         assert [row.id for row in dao.gaps.of_run(run.id, state="resolved")] == [gap.id]
 
 
-def test_a_patch_is_applied_three_times_at_most(any_world: World):
+def test_a_patch_is_applied_three_times_at_most(any_world: World) -> None:
     """The attempts are counted by the edge and stand in the row."""
     run = any_world.run()
     entry = any_world.entry(any_world.task(any_world.stream(run.id).id).id)
@@ -403,11 +401,11 @@ def test_a_patch_is_applied_three_times_at_most(any_world: World):
         dao.ledger.advance(entry.id, PatchTrigger.APPLY_EXHAUSTED, quarantine_reason="does not apply")
 
 
-def test_a_committed_patch_is_rolled_back_after_its_compensation(any_world: World):
+def test_a_committed_patch_is_rolled_back_after_its_compensation(any_world: World) -> None:
     """By a named person, when the plan has succeeded."""
     run = any_world.run()
     _stream, _task, entry = whole_stream(any_world, run.id)
-    plan = {"rollback_reason": "slow", "rollback_compensation": {"revert": "c0ffee"}, "operator": "ada"}
+    plan: dict[str, Any] = {"rollback_reason": "slow", "rollback_compensation": {"revert": "c0ffee"}, "operator": "ada"}
     with any_world.store.begin() as dao:
         dao.ledger.advance(entry.id, PatchTrigger.COMMIT_SUCCEEDED, commit_sha="c0ffee")
         with pytest.raises(GuardRefused, match="compensation plan"):

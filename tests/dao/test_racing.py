@@ -97,7 +97,7 @@ def is_whole(store: Store, run_id: str) -> int:
     return len(rows)
 
 
-def test_of_eight_threads_that_claim_a_task_exactly_one_wins(any_world: World):
+def test_of_eight_threads_that_claim_a_task_exactly_one_wins(any_world: World) -> None:
     """Each with a worker of its own; the others are told that the task is taken."""
     run = any_world.run()
     stream = any_world.stream(run.id)
@@ -124,21 +124,19 @@ def test_of_eight_threads_that_claim_a_task_exactly_one_wins(any_world: World):
             dao.workers.advance(won[0], "task_finished")
 
 
-def test_of_four_processes_that_claim_the_same_tasks_each_task_has_one_winner(world: World):
+def test_of_four_processes_that_claim_the_same_tasks_each_task_has_one_winner(world: World) -> None:
     """Every process tries every task, with a worker of its own for each."""
     run = world.run()
     stream = world.stream(run.id)
     tasks = [world.task(stream.id, queued=True).id for _ in range(10)]
-    arguments = [
-        [world.store.url, ",".join(world.worker(run.id).id for _ in tasks), ",".join(tasks)] for _ in range(4)
-    ]
+    arguments = [[world.store.url, ",".join(world.worker(run.id).id for _ in tasks), ",".join(tasks)] for _ in range(4)]
     said = in_processes(CLAIM, arguments)
     assert sorted(line.removeprefix("won ") for line in said if line.startswith("won")) == sorted(tasks)
     assert [line for line in said if line.startswith("lost")] == ["lost InvalidTransition"] * 30
     is_whole(world.store, run.id)
 
 
-def test_eight_threads_write_one_chain(any_world: World):
+def test_eight_threads_write_one_chain(any_world: World) -> None:
     """No number twice, none missing, every hash right."""
     run = any_world.run()
 
@@ -151,7 +149,7 @@ def test_eight_threads_write_one_chain(any_world: World):
     assert is_whole(any_world.store, run.id) == 82
 
 
-def test_four_processes_write_one_chain(any_world: World):
+def test_four_processes_write_one_chain(any_world: World) -> None:
     """The same, with nothing in common but the database."""
     run = any_world.run()
     said = in_processes(NOTE, [[any_world.store.url, run.id, "25"]] * 4)
@@ -159,7 +157,7 @@ def test_four_processes_write_one_chain(any_world: World):
     assert is_whole(any_world.store, run.id) == 102
 
 
-def test_many_runs_begin_at_once(any_world: World):
+def test_many_runs_begin_at_once(any_world: World) -> None:
     """Each opens a chain and anchors it in the one that all share."""
     made: list[str] = []
 
@@ -172,7 +170,7 @@ def test_many_runs_begin_at_once(any_world: World):
         assert is_whole(any_world.store, run_id) == 2
 
 
-def test_the_first_writers_of_a_new_postgresql_database_open_the_global_chain_once(postgresql_url: str):
+def test_the_first_writers_of_a_new_postgresql_database_open_the_global_chain_once(postgresql_url: str) -> None:
     """There is no row to lock yet, and still nobody writes twice at one place."""
     store = open_store(postgresql_url)
 
@@ -189,7 +187,7 @@ def test_the_first_writers_of_a_new_postgresql_database_open_the_global_chain_on
     assert places == list(range(1, 9))
 
 
-def test_eight_threads_ask_whose_turn_it_is(any_world: World):
+def test_eight_threads_ask_whose_turn_it_is(any_world: World) -> None:
     """A round-robin rule gives each number once; counters of a tool miss nothing."""
     rule = any_world.store.ids.new("rule")
     turns: list[int] = []
@@ -198,7 +196,7 @@ def test_eight_threads_ask_whose_turn_it_is(any_world: World):
         for _ in range(5):
             with any_world.store.begin() as dao:
                 turns.append(dao.tool_metrics.next_index(rule))
-                dao.tool_metrics.record(rule, len(turns) % 2 == 0, 2.0)
+                dao.tool_metrics.record(rule, success=len(turns) % 2 == 0, latency_ms=2.0)
 
     at_once(ask)
     with any_world.store.begin(read_only=True) as dao:
@@ -207,7 +205,7 @@ def test_eight_threads_ask_whose_turn_it_is(any_world: World):
     assert (record.call_count, record.total_latency_ms) == (40, 80.0)
 
 
-def test_a_newer_driver_wins_whatever_the_order(any_world: World):
+def test_a_newer_driver_wins_whatever_the_order(any_world: World) -> None:
     """Two drivers race for one run: after a take-over the older one changes nothing."""
     from prefect_acms.canonical.errors import Superseded  # noqa: PLC0415
     from prefect_acms.dao.store import Fence  # noqa: PLC0415
@@ -237,7 +235,7 @@ def test_a_newer_driver_wins_whatever_the_order(any_world: World):
     assert not any(late)
 
 
-def test_a_child_that_was_forked_opens_a_connection_of_its_own(world: World):
+def test_a_child_that_was_forked_opens_a_connection_of_its_own(world: World) -> None:
     """A connection is never shared over a fork; both go on writing."""
     run = world.run()
     program = (
@@ -262,7 +260,7 @@ def test_a_child_that_was_forked_opens_a_connection_of_its_own(world: World):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_of_two_that_decided_on_one_version_the_second_has_lost(any_world: World, version: int):
+def test_of_two_that_decided_on_one_version_the_second_has_lost(any_world: World, version: int) -> None:
     """Optimistic: who hands in the version it read is told when the row has moved on."""
     gap = any_world.gap(any_world.run().id)
     with any_world.store.begin() as dao:

@@ -50,7 +50,7 @@ def columns(row: StateRow) -> dict[str, Any]:
     return {attribute.key: getattr(row, attribute.key) for attribute in row.__mapper__.column_attrs}
 
 
-def test_a_row_is_created_in_the_first_state_of_its_machine(any_world: World, run_id: str):
+def test_a_row_is_created_in_the_first_state_of_its_machine(any_world: World, run_id: str) -> None:
     """Creation is a transition too: from nothing, by the trigger `created`."""
     with any_world.store.begin() as dao:
         stream = dao.workstreams.create(run_id=run_id, name="style", reason="found together", metadata={"key": "ws-01"})
@@ -63,9 +63,14 @@ def test_a_row_is_created_in_the_first_state_of_its_machine(any_world: World, ru
     ]
 
 
-def test_what_creation_gives_back_is_what_is_stored(any_world: World, run_id: str, stream_id: str):
+def test_what_creation_gives_back_is_what_is_stored(any_world: World, run_id: str, stream_id: str) -> None:
     """The row of `create` equals the row that is read: types, defaults and all."""
-    given = {"required_capabilities": ("python",), "is_critical": True, "file_scope": ["a.py"], "timeout_sec": 5}
+    given: dict[str, Any] = {
+        "required_capabilities": ("python",),
+        "is_critical": True,
+        "file_scope": ["a.py"],
+        "timeout_sec": 5,
+    }
     with any_world.store.begin() as dao:
         made = dao.tasks.create(workstream_id=stream_id, kind="test", metadata={"n": 1.5, "nested": {"a": []}}, **given)
         assert columns(made) == columns(dao.tasks.get(made.id))
@@ -73,7 +78,7 @@ def test_what_creation_gives_back_is_what_is_stored(any_world: World, run_id: st
     assert made.required_capabilities == ["python"]
 
 
-def test_a_transition_writes_the_columns_that_its_edge_sets(any_world: World, run_id: str):
+def test_a_transition_writes_the_columns_that_its_edge_sets(any_world: World, run_id: str) -> None:
     """State, version, time stamps and counters change in the one UPDATE."""
     with any_world.store.begin() as dao:
         run = dao.runs.create(repo_root="/r")
@@ -87,14 +92,14 @@ def test_a_transition_writes_the_columns_that_its_edge_sets(any_world: World, ru
     assert run_id != run.id
 
 
-def test_counters_count_and_cleared_columns_are_null(any_world: World, run_id: str, stream_id: str):
+def test_counters_count_and_cleared_columns_are_null(any_world: World, run_id: str, stream_id: str) -> None:
     """`attempt` counts up when a task starts, `worker_id` is gone when it ends, `retry_count` counts retries."""
     task, worker = any_world.task(stream_id, queued=True), any_world.worker(run_id)
     with any_world.store.begin() as dao:
         dao.tasks.claim(task.id, worker.id)
         running = dao.tasks.get(task.id)
         later = datetime(2099, 1, 1, tzinfo=UTC)
-        failed = {"last_error": "exit 3", "next_attempt_at": later, "facts": {"retryable": True}}
+        failed: dict[str, Any] = {"last_error": "exit 3", "next_attempt_at": later, "facts": {"retryable": True}}
         dao.tasks.advance(task.id, TaskTrigger.EXECUTION_FAILED, **failed)
         retrying = dao.tasks.get(task.id)
     assert (running.attempt, running.worker_id, running.retry_count) == (1, worker.id, 0)
@@ -102,13 +107,13 @@ def test_counters_count_and_cleared_columns_are_null(any_world: World, run_id: s
     assert retrying.next_attempt_at == "2099-01-01T00:00:00.000000Z"
 
 
-def test_a_pair_that_is_not_in_the_table_is_refused(any_world: World, run_id: str):
+def test_a_pair_that_is_not_in_the_table_is_refused(any_world: World, run_id: str) -> None:
     """The refusal names what would be legal."""
     with any_world.store.begin() as dao, pytest.raises(InvalidTransition, match=r"legal from here: .*user_cancelled"):
         dao.runs.advance(run_id, RunTrigger.RUN_STARTED)
 
 
-def test_a_terminal_state_has_no_exit(any_world: World, run_id: str):
+def test_a_terminal_state_has_no_exit(any_world: World, run_id: str) -> None:
     """Neither an operator nor anybody else leaves it."""
     with any_world.store.begin() as dao:
         dao.runs.advance(run_id, RunTrigger.USER_CANCELLED)
@@ -116,7 +121,7 @@ def test_a_terminal_state_has_no_exit(any_world: World, run_id: str):
         dao.runs.advance(run_id, RunTrigger.USER_CANCELLED, operator="root")
 
 
-def test_a_guard_that_says_no_changes_nothing(any_world: World, run_id: str, stream_id: str):
+def test_a_guard_that_says_no_changes_nothing(any_world: World, run_id: str, stream_id: str) -> None:
     """A run is not cancelled before its children; the row is the same, and the trail too."""
     before = columns_of(any_world.store, run_id)
     trail = len(any_world.trail(run_id))
@@ -135,7 +140,7 @@ def columns_of(store: Store, run_id: str) -> dict[str, Any]:
         return columns(dao.runs.get(run_id))
 
 
-def test_a_refusal_leaves_the_unit_of_work_usable(any_world: World, run_id: str):
+def test_a_refusal_leaves_the_unit_of_work_usable(any_world: World, run_id: str) -> None:
     """What was refused wrote nothing, so the rest of the unit is committed."""
     with any_world.store.begin() as dao:
         with pytest.raises(InvalidTransition):
@@ -145,19 +150,19 @@ def test_a_refusal_leaves_the_unit_of_work_usable(any_world: World, run_id: str)
 
 
 @pytest.mark.parametrize("given", [{}, {"error": None}])
-def test_a_column_that_the_edge_sets_must_be_handed_in(any_world: World, run_id: str, given: dict[str, Any]):
+def test_a_column_that_the_edge_sets_must_be_handed_in(any_world: World, run_id: str, given: dict[str, Any]) -> None:
     """No value is a refusal that names the column; NULL is no value."""
     with any_world.store.begin() as dao, pytest.raises(MissingColumn, match="without a value for error"):
         dao.runs.advance(run_id, RunTrigger.RUN_CRASHED, **given)
 
 
-def test_a_column_that_the_edge_fills_is_not_handed_in(any_world: World, run_id: str):
+def test_a_column_that_the_edge_fills_is_not_handed_in(any_world: World, run_id: str) -> None:
     """Nobody dates a transition back."""
     with any_world.store.begin() as dao, pytest.raises(InvalidValue, match=r"run\.completed_at"):
         dao.runs.advance(run_id, RunTrigger.USER_CANCELLED, completed_at="2001-01-01T00:00:00.000000Z")
 
 
-def test_an_unknown_column_is_named_with_the_known_ones(any_world: World, run_id: str):
+def test_an_unknown_column_is_named_with_the_known_ones(any_world: World, run_id: str) -> None:
     """Bad input is one clear sentence."""
     with any_world.store.begin() as dao:
         with pytest.raises(UnknownName, match=r"unknown column of runs 'colour': .*base_commit"):
@@ -170,18 +175,22 @@ def test_an_unknown_column_is_named_with_the_known_ones(any_world: World, run_id
             dao.runs.advance(run_id, "jump")
 
 
-@pytest.mark.parametrize("column", ["id", "version", "created_at", "updated_at"])
-def test_the_columns_of_the_store_are_its_own(any_world: World, run_id: str, column: str):
-    """Neither `change` nor `advance` writes them."""
-    if column != "id":
-        with any_world.store.begin() as dao, pytest.raises(InvalidValue, match="the store keeps it"):
-            dao.runs.change(run_id, **{column: "x"})
-    if column != "version":
-        with any_world.store.begin() as dao, pytest.raises((InvalidValue, TypeError)):
-            dao.runs.advance(run_id, RunTrigger.USER_CANCELLED, **{column: "x"})
+@pytest.mark.parametrize("column", ["created_at", "updated_at"])
+def test_the_columns_of_the_store_are_its_own(any_world: World, run_id: str, column: str) -> None:
+    """Neither `change` nor `advance` nor `create` writes them."""
+    wrong: dict[str, Any] = {column: "2001-01-01T00:00:00.000000Z"}
+    with any_world.store.begin() as dao:
+        with pytest.raises(InvalidValue, match="the store keeps it"):
+            dao.runs.change(run_id, **wrong)
+        with pytest.raises(InvalidValue, match="the store keeps it"):
+            dao.runs.change(run_id, version=9)
+        with pytest.raises(InvalidValue, match="the store keeps it"):
+            dao.runs.advance(run_id, RunTrigger.USER_CANCELLED, **wrong)
+        with pytest.raises(InvalidValue, match="the store keeps it"):
+            dao.runs.create(repo_root="/r", **wrong)
 
 
-def test_fixed_columns_stay_what_they_are(any_world: World, run_id: str, stream_id: str):
+def test_fixed_columns_stay_what_they_are(any_world: World, run_id: str, stream_id: str) -> None:
     """`is_critical` of a task never changes; the affinity of a worker only while it initializes."""
     task = any_world.task(stream_id)
     with any_world.store.begin() as dao:
@@ -194,7 +203,7 @@ def test_fixed_columns_stay_what_they_are(any_world: World, run_id: str, stream_
             dao.workers.change(worker.id, affinity="cpu")
 
 
-def test_an_edge_for_operators_asks_who(any_world: World, stream_id: str):
+def test_an_edge_for_operators_asks_who(any_world: World, stream_id: str) -> None:
     """A quarantined patch is discarded by a named person only."""
     entry = any_world.entry(any_world.task(stream_id).id)
     with any_world.store.begin() as dao:
@@ -205,7 +214,7 @@ def test_an_edge_for_operators_asks_who(any_world: World, stream_id: str):
     assert (event.operator, event.reason, event.to_state) == ("ada", "not needed", "dropped")
 
 
-def test_a_row_that_moved_on_is_a_lost_race(any_world: World, run_id: str):
+def test_a_row_that_moved_on_is_a_lost_race(any_world: World, run_id: str) -> None:
     """Who decided on an old version is told the version seen and the version found."""
     gap = any_world.gap(run_id)
     with any_world.store.begin() as dao:
@@ -215,7 +224,7 @@ def test_a_row_that_moved_on_is_a_lost_race(any_world: World, run_id: str):
         dao.gaps.advance(gap.id, GapTrigger.FILTERED, deferred_reason="later", version=2)
 
 
-def test_nothing_is_moved_that_is_not_there(any_world: World):
+def test_nothing_is_moved_that_is_not_there(any_world: World) -> None:
     """An unknown id is NotFound, for every way to touch it."""
     with any_world.store.begin() as dao:
         assert dao.gaps.find("gap_x") is None
@@ -230,7 +239,7 @@ def test_nothing_is_moved_that_is_not_there(any_world: World):
                 touch()
 
 
-def test_many_move_in_the_order_given(any_world: World, run_id: str, stream_id: str):
+def test_many_move_in_the_order_given(any_world: World, run_id: str, stream_id: str) -> None:
     """`advance_many` gives the events in that order, and the chain has them so."""
     ids = [any_world.gap(run_id, fingerprint=str(n)).id for n in range(13)][::-1]
     with any_world.store.begin() as dao:
@@ -242,7 +251,7 @@ def test_many_move_in_the_order_given(any_world: World, run_id: str, stream_id: 
     assert {event.context.workstream_id for event in events} == {stream_id}
 
 
-def test_if_one_of_many_is_refused_none_moves(any_world: World, run_id: str, stream_id: str):
+def test_if_one_of_many_is_refused_none_moves(any_world: World, run_id: str, stream_id: str) -> None:
     """Every one is decided before the first is written."""
     ids = [any_world.gap(run_id, fingerprint=str(n)).id for n in range(3)]
     with any_world.store.begin() as dao:
@@ -256,18 +265,23 @@ def test_if_one_of_many_is_refused_none_moves(any_world: World, run_id: str, str
         assert [gap.state for gap in dao.gaps.of_run(run_id)] == ["discovered", "discovered", "deferred"]
 
 
-def test_what_a_check_refuses_half_way_is_not_committed(any_world: World, run_id: str, stream_id: str):
+def test_what_a_check_refuses_half_way_is_not_committed(any_world: World, run_id: str, stream_id: str) -> None:
     """Even when the error is caught: the unit fails at its end, and nothing of it stays."""
     ids = [any_world.gap(run_id, fingerprint=str(n)).id for n in range(2)]
-    with pytest.raises(RowRefused, match="ck_gaps_start_line"), any_world.store.begin() as dao:
-        dao.gaps.change(ids[0], start_line=7)
-        with pytest.raises(RowRefused, match="ck_gaps_start_line"):
-            dao.gaps.advance_many(ids, GapTrigger.CLUSTERED, workstream_id=stream_id, start_line=0)
+
+    def unit() -> None:
+        with any_world.store.begin() as dao:
+            dao.gaps.change(ids[0], start_line=7)
+            with pytest.raises(RowRefused, match="ck_gaps_start_line"):
+                dao.gaps.advance_many(ids, GapTrigger.CLUSTERED, workstream_id=stream_id, start_line=0)
+
+    with pytest.raises(RowRefused, match="ck_gaps_start_line"):
+        unit()
     with any_world.store.begin(read_only=True) as dao:
         assert [(gap.state, gap.start_line) for gap in dao.gaps.of_run(run_id)] == [("discovered", None)] * 2
 
 
-def test_either_spelling_of_a_target_is_understood(any_world: World, stream_id: str):
+def test_either_spelling_of_a_target_is_understood(any_world: World, stream_id: str) -> None:
     """Input accepts `canceled`, stored is `cancelled`; an unknown name lists the known ones."""
     task = any_world.task(stream_id)
     with any_world.store.begin() as dao:
@@ -277,7 +291,7 @@ def test_either_spelling_of_a_target_is_understood(any_world: World, stream_id: 
         assert dao.tasks.get(task.id).state == "cancelled"
 
 
-def test_change_merges_metadata_and_counts_the_version(any_world: World, run_id: str):
+def test_change_merges_metadata_and_counts_the_version(any_world: World, run_id: str) -> None:
     """Keys that are not named stay; the state stays; nothing is told, since no state changed."""
     gap = any_world.gap(run_id, metadata={"a": 1, "b": {"c": 2}})
     before = len(any_world.trail(run_id))
@@ -289,7 +303,7 @@ def test_change_merges_metadata_and_counts_the_version(any_world: World, run_id:
     assert len(any_world.trail(run_id)) == before
 
 
-def test_a_transition_may_write_other_columns_and_metadata_too(any_world: World, run_id: str):
+def test_a_transition_may_write_other_columns_and_metadata_too(any_world: World, run_id: str) -> None:
     """What belongs together is written by the same UPDATE."""
     gap = any_world.gap(run_id, metadata={"a": 1})
     with any_world.store.begin() as dao:
@@ -298,7 +312,7 @@ def test_a_transition_may_write_other_columns_and_metadata_too(any_world: World,
     assert (after.state, after.severity, after.info, after.version) == ("deferred", "low", {"a": 1, "z": None}, 2)
 
 
-def test_a_notice_is_told_and_changes_no_row(any_world: World, run_id: str):
+def test_a_notice_is_told_and_changes_no_row(any_world: World, run_id: str) -> None:
     """A notice stands in the trail beside the state that the row is in."""
     before = columns_of(any_world.store, run_id)
     with any_world.store.begin() as dao:
@@ -313,29 +327,34 @@ def test_a_notice_is_told_and_changes_no_row(any_world: World, run_id: str):
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("config", {"x": object()}), ("config", {"x": float("nan")}), ("metadata", {1: 2, "a": 3}), ("started_at", "soon")],
+    [
+        ("config", {"x": object()}),
+        ("config", {"x": float("nan")}),
+        ("metadata", {1: 2, "a": 3}),
+        ("started_at", "soon"),
+    ],
 )
 def test_what_can_not_be_stored_is_refused_before_anything_is_written(
     any_world: World, run_id: str, column: str, value: Any
-):
+) -> None:
     """The sentence names the field, the value and what was expected."""
     with any_world.store.begin() as dao, pytest.raises(InvalidValue, match=rf"runs\.{column} is .*: expected"):
         dao.runs.change(run_id, **{column: value})
 
 
-def test_values_that_no_database_takes_are_refused(any_world: World, run_id: str):
+def test_values_that_no_database_takes_are_refused(any_world: World, run_id: str) -> None:
     """A number too large, a list where a text belongs, a row of a run that is not there."""
     with any_world.store.begin() as dao, pytest.raises(InvalidValue, match=r"runs\.base_commit is \['a'\]"):
         dao.runs.change(run_id, base_commit=["a"])
     with pytest.raises(RowRefused), any_world.store.begin() as dao:
         dao.runs.change(run_id, prefect_run_count=2**70)
-    with pytest.raises(RowRefused, match="(?i)foreign key"), any_world.store.begin() as dao:
+    with pytest.raises(RowRefused, match=r"(?i)foreign key"), any_world.store.begin() as dao:
         dao.workstreams.create(run_id="run_x", name="style")
-    with pytest.raises(RowRefused, match="(?i)not.null"), any_world.store.begin() as dao:
+    with pytest.raises(RowRefused, match=r"(?i)not.null"), any_world.store.begin() as dao:
         dao.runs.create()
 
 
-def test_time_never_runs_backwards_for_a_row(any_world: World, run_id: str):
+def test_time_never_runs_backwards_for_a_row(any_world: World, run_id: str) -> None:
     """A clock that was set back can't make a row end before it began."""
     store, now = any_world.store, any_world.store.clock
     try:
@@ -349,7 +368,7 @@ def test_time_never_runs_backwards_for_a_row(any_world: World, run_id: str):
     assert run.created_at <= str(run.started_at) <= str(run.completed_at)
 
 
-def test_texts_are_stored_so_that_every_database_can_hold_them(any_world: World, run_id: str):
+def test_texts_are_stored_so_that_every_database_can_hold_them(any_world: World, run_id: str) -> None:
     """NUL and broken surrogates of a tool's output don't stop a transition."""
     with any_world.store.begin() as dao:
         error = "exit 1\x00 \udcff naïve 🐍"
@@ -359,7 +378,7 @@ def test_texts_are_stored_so_that_every_database_can_hold_them(any_world: World,
     assert run.error == told.reason == told.info["tail"] == "exit 1� ? naïve 🐍"
 
 
-def test_engine_workers_move_as_their_machine_says(any_world: World, run_id: str):
+def test_engine_workers_move_as_their_machine_says(any_world: World, run_id: str) -> None:
     """The process of a tool is a row like any other."""
     with any_world.store.begin() as dao:
         worker = dao.uet_workers.create(run_id=run_id, worker_type="process", pid=4711, host="here")

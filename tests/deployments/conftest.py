@@ -17,6 +17,7 @@ from prefect_acms.deployments.cli import exit_code
 
 DIFF = b"diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-import os\n+x = '\xff\x1b[31m'\n"
 
+
 class Called(NamedTuple):
     """How a command ended, and what it said."""
 
@@ -49,7 +50,7 @@ def acms(monkeypatch: pytest.MonkeyPatch) -> Acms:
             for name, value in variables.items():
                 patch.setenv(name, value)
             code = exit_code(arguments)
-        raw = [stream.buffer.getvalue() for stream in (out, err)]  # type: ignore[attr-defined]
+        raw = [stream.buffer.getvalue() for stream in (out, err)]
         return Called(code, raw[0].decode(errors="replace"), raw[1].decode(errors="replace"), raw[0])
 
     return call

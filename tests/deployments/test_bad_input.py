@@ -38,13 +38,13 @@ def refused(acms: Acms, folder: Path, home: Path | None, *arguments: str, **vari
 
 
 @pytest.mark.parametrize("command", ["run", "analyze", "plan"])
-def test_a_folder_that_is_no_repository(acms: Acms, tmp_path: Path, acms_home: Path, command: str):
+def test_a_folder_that_is_no_repository(acms: Acms, tmp_path: Path, acms_home: Path, command: str) -> None:
     """Whatever the command."""
     (tmp_path / "folder").mkdir()
     assert "is not a git repository" in refused(acms, tmp_path, acms_home, command, str(tmp_path / "folder"))
 
 
-def test_a_folder_that_does_not_exist(acms: Acms, tmp_path: Path, acms_home: Path):
+def test_a_folder_that_does_not_exist(acms: Acms, tmp_path: Path, acms_home: Path) -> None:
     """It is not made either."""
     assert "is not a git repository" in refused(acms, tmp_path, acms_home, "run", str(tmp_path / "none"))
 
@@ -64,7 +64,9 @@ def test_a_folder_that_does_not_exist(acms: Acms, tmp_path: Path, acms_home: Pat
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_setting_that_can_not_work(acms: Acms, sample: Path, acms_home: Path, arguments: list[str], told: str):
+def test_a_setting_that_can_not_work(
+    acms: Acms, sample: Path, acms_home: Path, arguments: list[str], told: str
+) -> None:
     """The sentence names the field or the file."""
     assert told in refused(acms, sample, acms_home, "run", str(sample), *arguments)
 
@@ -73,28 +75,28 @@ def test_a_setting_that_can_not_work(acms: Acms, sample: Path, acms_home: Path, 
     ("content", "told"),
     [("{", "broken.json"), ('{"version": "1"}', "generated_at"), ("[]", "broken.json")],
 )
-def test_a_broken_report(acms: Acms, sample: Path, tmp_path: Path, acms_home: Path, content: str, told: str):
+def test_a_broken_report(acms: Acms, sample: Path, tmp_path: Path, content: str, told: str) -> None:
     """With the entry or the place that is wrong."""
     (tmp_path / "broken.json").write_text(content)
     report = str(tmp_path / "broken.json")
-    assert told in refused(acms, sample, acms_home, "run", str(sample), "--report", report)
+    assert told in refused(acms, sample, None, "run", str(sample), "--report", report)
 
 
-def test_a_broken_tool_file(acms: Acms, sample: Path, tmp_path: Path, acms_home: Path):
+def test_a_broken_tool_file(acms: Acms, sample: Path, tmp_path: Path, acms_home: Path) -> None:
     """TOML that is none is named with its place."""
     (tmp_path / "tools.toml").write_text("[[tool]\n")
     sentence = refused(acms, sample, acms_home, "run", str(sample), "--tool-file", str(tmp_path / "tools.toml"))
     assert "tools.toml" in sentence
 
 
-def test_a_plan_that_is_none(acms: Acms, sample: Path, tmp_path: Path):
+def test_a_plan_that_is_none(acms: Acms, sample: Path, tmp_path: Path) -> None:
     """A file that is not a plan is refused before anything starts; the store may have been made."""
     path = tmp_path / "plan.json"
     path.write_text(json.dumps({"tasks": 3}))
     assert "plan.json" in refused(acms, sample, None, "execute", str(path), "--repository", str(sample))
 
 
-def test_a_dirty_tree(acms: Acms, tmp_path: Path, acms_home: Path):
+def test_a_dirty_tree(acms: Acms, tmp_path: Path, acms_home: Path) -> None:
     """With the number of changed files and the first of them; --allow-dirty is the way on."""
     shop = make_repository(tmp_path / "shop")
     (shop / "README.md").write_text("changed")
@@ -103,20 +105,20 @@ def test_a_dirty_tree(acms: Acms, tmp_path: Path, acms_home: Path):
     assert "1 uncommitted change" in sentence
 
 
-def test_a_detached_head(acms: Acms, tmp_path: Path, acms_home: Path):
+def test_a_detached_head(acms: Acms, tmp_path: Path, acms_home: Path) -> None:
     """There is no branch whose work could be continued."""
     shop = make_repository(tmp_path / "shop")
     run_git(["checkout", "--quiet", "--detach"], cwd=shop)
     assert "detached" in refused(acms, shop, acms_home, "run", str(shop))
 
 
-def test_a_machine_without_git(acms: Acms, sample: Path, acms_home: Path, tmp_path: Path):
+def test_a_machine_without_git(acms: Acms, sample: Path, acms_home: Path, tmp_path: Path) -> None:
     """It is said that git is missing, not that the folder is no repository."""
     assert "git" in refused(acms, sample, acms_home, "run", str(sample), PATH=str(tmp_path))
 
 
 @pytest.mark.parametrize("command", [["run"], ["analyze"], ["plan"], ["execute", "latest"]], ids=" ".join)
-def test_a_database_that_is_none(acms: Acms, sample: Path, tmp_path: Path, acms_home: Path, command: list[str]):
+def test_a_database_that_is_none(acms: Acms, sample: Path, tmp_path: Path, acms_home: Path, command: list[str]) -> None:
     """The file stays as it was."""
     path = tmp_path / "corrupt.db"
     path.write_bytes(b"this is not a database at all" * 100)
@@ -126,7 +128,7 @@ def test_a_database_that_is_none(acms: Acms, sample: Path, tmp_path: Path, acms_
     assert path.read_bytes() == b"this is not a database at all" * 100
 
 
-def test_a_home_that_can_not_be_made(acms: Acms, sample: Path, tmp_path: Path):
+def test_a_home_that_can_not_be_made(acms: Acms, sample: Path, tmp_path: Path) -> None:
     """A file stands where the folder of the store should be."""
     (tmp_path / "home").write_text("a file")
     before = everything_in(sample)
@@ -136,7 +138,7 @@ def test_a_home_that_can_not_be_made(acms: Acms, sample: Path, tmp_path: Path):
     assert everything_in(sample) == before
 
 
-def test_the_demonstration_does_not_mix_with_files(acms: Acms, tmp_path: Path, acms_home: Path):
+def test_the_demonstration_does_not_mix_with_files(acms: Acms, tmp_path: Path, acms_home: Path) -> None:
     """`--into` a folder that holds something is refused."""
     (tmp_path / "mine.txt").write_text("mine")
     assert "--into" in refused(acms, tmp_path, acms_home, "demo", "--into", str(tmp_path))
@@ -144,7 +146,7 @@ def test_the_demonstration_does_not_mix_with_files(acms: Acms, tmp_path: Path, a
 
 def test_where_we_stand_is_the_default(
     acms: Acms, tmp_path: Path, acms_home: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Without PATH the current folder is meant."""
     monkeypatch.chdir(tmp_path)
     assert "is not a git repository" in refused(acms, tmp_path, acms_home, "run")

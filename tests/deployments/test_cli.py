@@ -46,7 +46,7 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], *([*name] for name, _ in every_command())], ids=" ".join)
-def test_help_imports_nothing_heavy(arguments: list[str]):
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     """`--help` of every command answers without Prefect, SQLAlchemy, pydantic or rich."""
     program = f"""
 import sys
@@ -61,7 +61,7 @@ finally:
     assert done.stdout.endswith("HEAVY []\n")
 
 
-def test_help_answers_within_half_a_second():
+def test_help_answers_within_half_a_second() -> None:
     """The best of three, since the machine may be busy."""
     times = []
     for _ in range(3):
@@ -72,7 +72,7 @@ def test_help_answers_within_half_a_second():
 
 
 @pytest.mark.parametrize(("name", "command"), list(every_command()), ids=str)
-def test_every_help_is_made_of_sentences(name: tuple[str, ...], command: click.Command):
+def test_every_help_is_made_of_sentences(name: tuple[str, ...], command: click.Command) -> None:
     """Commands and options are told in whole sentences, and the list says what the command says."""
     assert command.help is not None
     first = command.help.splitlines()[0]
@@ -87,13 +87,13 @@ def test_every_help_is_made_of_sentences(name: tuple[str, ...], command: click.C
             assert option.help.endswith(".")
 
 
-def test_the_bare_command_is_its_help():
+def test_the_bare_command_is_its_help() -> None:
     """Who types only `acms` is told what there is."""
     assert acms().stdout == acms("--help").stdout
     assert acms("db").stdout == acms("db", "--help").stdout
 
 
-def test_the_version_is_told():
+def test_the_version_is_told() -> None:
     """`--version` answers at once."""
     assert acms("--version").stdout.startswith("acms ")
 
@@ -118,13 +118,13 @@ def test_the_version_is_told():
     ],
     ids=" ".join,
 )
-def test_a_wrong_command_line_is_one_sentence_and_exit_2(arguments: list[str], tmp_path: Path):
+def test_a_wrong_command_line_is_one_sentence_and_exit_2(arguments: list[str], tmp_path: Path) -> None:
     """No traceback, no usage text to scroll through, nothing done."""
     assert_one_sentence(acms(*arguments, cwd=tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_closed_pipe_ends_quietly():
+def test_a_closed_pipe_ends_quietly() -> None:
     """`acms machines | head -1` prints one line and no traceback."""
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, "machines", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -137,8 +137,9 @@ def test_a_closed_pipe_ends_quietly():
     assert said == ""
 
 
-def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """An interrupted command says so in a line and exits as shells expect it."""
+
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
@@ -147,7 +148,7 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == "acms: cancelled\n"
 
 
-def test_prefect_is_told_to_be_quiet_before_it_is_imported():
+def test_prefect_is_told_to_be_quiet_before_it_is_imported() -> None:
     """What the caller left open is set; what the caller set stays."""
     program = """
 import os, sys

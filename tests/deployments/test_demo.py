@@ -23,7 +23,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_acms(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a user with an empty home does."""
-    variables = {**os.environ, "HOME": str(home), "PREFECT_HOME": str(home / "prefect"), "ACMS_HOME": str(home / "acms")}
+    variables = {
+        **os.environ,
+        "HOME": str(home),
+        "PREFECT_HOME": str(home / "prefect"),
+        "ACMS_HOME": str(home / "acms"),
+    }
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments], env=variables, capture_output=True, text=True, check=False,
         timeout=280,
@@ -40,14 +45,14 @@ def demonstrated(home: Path) -> tuple[subprocess.CompletedProcess[str], Reposito
 Demonstrated = tuple[subprocess.CompletedProcess[str], Repository]
 
 
-def test_it_goes_as_it_is_meant_to_go(demonstrated: Demonstrated):
+def test_it_goes_as_it_is_meant_to_go(demonstrated: Demonstrated) -> None:
     """Exit 0: findings fewer, the failing test cured, the breaking fix quarantined, nothing of the user's touched."""
     done, _ = demonstrated
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
 
 
-def test_the_user_sees_what_happens(demonstrated: Demonstrated):
+def test_the_user_sees_what_happens(demonstrated: Demonstrated) -> None:
     """Each step a line, before and after, where everything is, and nothing of Prefect's own."""
     done, _ = demonstrated
     for part in (
@@ -65,7 +70,7 @@ def test_the_user_sees_what_happens(demonstrated: Demonstrated):
     assert "Traceback" not in done.stdout
 
 
-def test_the_result_is_on_a_branch_of_its_own(demonstrated: Demonstrated):
+def test_the_result_is_on_a_branch_of_its_own(demonstrated: Demonstrated) -> None:
     """`main` is where it was, and each commit of the branch says which patch and gaps it is about."""
     _, repository = demonstrated
     assert repository.branch() == "main"
@@ -76,7 +81,7 @@ def test_the_result_is_on_a_branch_of_its_own(demonstrated: Demonstrated):
     assert log.count("ACMS-Patch: patch_") >= 3
 
 
-def test_everything_can_be_read_afterwards(demonstrated: Demonstrated, home: Path):
+def test_everything_can_be_read_afterwards(demonstrated: Demonstrated, home: Path) -> None:
     """The summary, the reports, and a trail that verifies."""
     _, repository = demonstrated
     told = json.loads(run_acms(home, "show", "latest", "--json").stdout)
@@ -84,6 +89,8 @@ def test_everything_can_be_read_afterwards(demonstrated: Demonstrated, home: Pat
     assert told["counts"]["resolved"] >= 20
     assert told["counts"]["unproven"] == 0
     folder = repository.top / ".acms_runs" / told["run"]["id"]
-    assert {"summary.json", "summary.md", "report.html", "transitions.jsonl"} <= {path.name for path in folder.iterdir()}
+    assert {"summary.json", "summary.md", "report.html", "transitions.jsonl"} <= {
+        path.name for path in folder.iterdir()
+    }
     assert run_acms(home, "audit", "verify").returncode == 0
     assert run_acms(home, "patches", "latest", "--state", "quarantined").stdout.count("patch_") == 1

@@ -20,7 +20,7 @@ def ruff(tree: Path, *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "ruff", "check", "-q", "--exit-zero", *arguments, "."], cwd=tree, check=True)
 
 
-def test_the_sample_has_findings_a_failing_test_and_a_passing_suite(tmp_path: Path):
+def test_the_sample_has_findings_a_failing_test_and_a_passing_suite(tmp_path: Path) -> None:
     """As it is made, before anything is improved."""
     health = measure(make_repository(tmp_path / "shop"))
     assert health.findings > 20
@@ -28,14 +28,14 @@ def test_the_sample_has_findings_a_failing_test_and_a_passing_suite(tmp_path: Pa
     assert health.passing == 10
 
 
-def test_a_lint_fix_cures_the_failing_test(tmp_path: Path):
+def test_a_lint_fix_cures_the_failing_test(tmp_path: Path) -> None:
     """F632 alone: `is` with a literal is what the test stumbles over."""
     shop = make_repository(tmp_path / "shop")
     ruff(shop, "--select=F632", "--fix")
     assert measure(shop).failing == ()
 
 
-def test_one_of_the_fixes_breaks_a_test(tmp_path: Path):
+def test_one_of_the_fixes_breaks_a_test(tmp_path: Path) -> None:
     """All safe fixes at once remove an import that another module needs from there."""
     shop = make_repository(tmp_path / "shop")
     ruff(shop, "--fix")
@@ -43,7 +43,7 @@ def test_one_of_the_fixes_breaks_a_test(tmp_path: Path):
     assert any("test_receipt" in test for test in health.failing)
 
 
-def test_something_is_left_that_no_safe_fix_mends(tmp_path: Path):
+def test_something_is_left_that_no_safe_fix_mends(tmp_path: Path) -> None:
     """The demonstration also shows what is deferred."""
     shop = make_repository(tmp_path / "shop")
     ruff(shop, "--fix")
@@ -54,7 +54,7 @@ def test_something_is_left_that_no_safe_fix_mends(tmp_path: Path):
     assert markers == ["catalog.py", "pricing.py"]
 
 
-def test_the_repository_is_the_same_on_every_machine(tmp_path: Path):
+def test_the_repository_is_the_same_on_every_machine(tmp_path: Path) -> None:
     """One commit with a fixed author and time, on main, and nothing left over in the folder."""
     first, second = (Repository.open(make_repository(tmp_path / name)) for name in ("one", "two"))
     assert first.head() == second.head()
@@ -64,7 +64,7 @@ def test_the_repository_is_the_same_on_every_machine(tmp_path: Path):
     assert not set(RENAMED) & set(first.files("HEAD"))
 
 
-def test_measuring_leaves_nothing_behind(tmp_path: Path):
+def test_measuring_leaves_nothing_behind(tmp_path: Path) -> None:
     """Before and after are looked at without a cache or a report in the user's folder."""
     shop = make_repository(tmp_path / "shop")
     before = sorted(shop.rglob("*"))
@@ -73,7 +73,7 @@ def test_measuring_leaves_nothing_behind(tmp_path: Path):
     assert sorted(shop.rglob("*")) == before
 
 
-def test_a_branch_is_measured_by_what_is_committed_on_it(tmp_path: Path):
+def test_a_branch_is_measured_by_what_is_committed_on_it(tmp_path: Path) -> None:
     """Not by what lies in the working tree."""
     shop = make_repository(tmp_path / "shop")
     run_git(["branch", "other"], cwd=shop)
@@ -81,7 +81,7 @@ def test_a_branch_is_measured_by_what_is_committed_on_it(tmp_path: Path):
     assert measure_branch(Repository.open(shop), "other").failing == (CURED,)
 
 
-def test_a_folder_that_holds_something_is_refused(tmp_path: Path):
+def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     """A demonstration never mixes with files of the user's."""
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(InvalidValue, match="--into"):
@@ -89,6 +89,6 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_an_empty_folder_is_used(tmp_path: Path):
+def test_an_empty_folder_is_used(tmp_path: Path) -> None:
     """`--into` may name a folder that was made for it."""
     assert (make_repository(tmp_path) / "pyproject.toml").is_file()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from prefect_acms.blocks.config import ClusterBy, Mode, PipelineConfig
 from prefect_acms.canonical.errors import InvalidDocument
@@ -13,28 +13,28 @@ from prefect_acms.deployments.failures import failure_of, validation_sentence
 from prefect_acms.deployments.options import CLUSTER_BY, FIELDS, MODES, build_config
 
 
-def test_the_choices_of_options_are_those_of_the_model():
+def test_the_choices_of_options_are_those_of_the_model() -> None:
     """The command line lists modes without importing the model; the two lists must agree."""
     assert tuple(MODES) == tuple(Mode)
     assert tuple(CLUSTER_BY) == tuple(ClusterBy)
 
 
 @pytest.mark.parametrize(("name", "path"), FIELDS.items())
-def test_every_option_has_its_place_in_the_configuration(name: str, path: tuple[str, ...]):
+def test_every_option_has_its_place_in_the_configuration(name: str, path: tuple[str, ...]) -> None:
     """A renamed setting can't leave an option that does nothing."""
-    section: type = PipelineConfig
+    section: type[BaseModel] = PipelineConfig
     for key in path:
         assert key in section.model_fields, name
         section = type(section.model_fields[key].default)
 
 
-def test_without_options_the_configuration_is_the_default(tmp_path: Path):
+def test_without_options_the_configuration_is_the_default(tmp_path: Path) -> None:
     """A repository path is all that must be given."""
     assert build_config(tmp_path, {}) == PipelineConfig(repository=tmp_path)
     assert build_config(None, {}).repository == Path()
 
 
-def test_options_go_where_they_belong(tmp_path: Path):
+def test_options_go_where_they_belong(tmp_path: Path) -> None:
     """Lists, commands, switches and numbers arrive as the model has them."""
     config = build_config(
         tmp_path,
@@ -55,7 +55,7 @@ def test_options_go_where_they_belong(tmp_path: Path):
     assert (config.mode, config.database_url) == ("plan_only", "sqlite:////tmp/x.db")
 
 
-def test_who_names_a_report_has_it_read(tmp_path: Path):
+def test_who_names_a_report_has_it_read(tmp_path: Path) -> None:
     """`--report` alone asks the source `report` too."""
     config = build_config(tmp_path, {"report": (Path("gaps.json"),)})
     assert config.discovery.sources == ("ruff", "pytest", "markers", "report")
@@ -63,7 +63,7 @@ def test_who_names_a_report_has_it_read(tmp_path: Path):
     assert named.discovery.sources == ("report",)
 
 
-def test_options_win_over_the_file_and_the_file_over_defaults(tmp_path: Path):
+def test_options_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
     """What neither says is the default."""
     path = tmp_path / "acms.toml"
     path.write_text(
@@ -74,7 +74,7 @@ def test_options_win_over_the_file_and_the_file_over_defaults(tmp_path: Path):
     assert (config.gates.lint_enabled, config.gates.unit_enabled) == (False, True)
 
 
-def test_paths_in_a_file_are_meant_from_where_the_file_is(tmp_path: Path):
+def test_paths_in_a_file_are_meant_from_where_the_file_is(tmp_path: Path) -> None:
     """A configuration in the repository means the same from any folder."""
     path = tmp_path / "acms.toml"
     path.write_text(
@@ -99,7 +99,7 @@ def test_paths_in_a_file_are_meant_from_where_the_file_is(tmp_path: Path):
         (b"[execution]\nconcurrency = 0", "execution.concurrency is 0"),
     ],
 )
-def test_a_wrong_file_is_named_with_the_place_and_the_problem(tmp_path: Path, content: bytes, told: str):
+def test_a_wrong_file_is_named_with_the_place_and_the_problem(tmp_path: Path, content: bytes, told: str) -> None:
     """The sentence says which file and which key, and what was expected."""
     path = tmp_path / "acms.toml"
     path.write_bytes(content)
@@ -108,14 +108,14 @@ def test_a_wrong_file_is_named_with_the_place_and_the_problem(tmp_path: Path, co
     assert told in str(caught.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path):
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """So is a folder that stands where a file should be."""
     for path in (tmp_path / "none.toml", tmp_path):
         with pytest.raises(InvalidDocument):
             build_config(tmp_path, {"config": path})
 
 
-def test_a_wrong_value_is_told_with_its_field_and_what_was_expected(tmp_path: Path):
+def test_a_wrong_value_is_told_with_its_field_and_what_was_expected(tmp_path: Path) -> None:
     """Not pydantic's page of text: one sentence, further problems counted."""
     with pytest.raises(ValidationError) as caught:
         build_config(tmp_path, {"concurrency": 100, "max_gaps": 0})
@@ -126,7 +126,7 @@ def test_a_wrong_value_is_told_with_its_field_and_what_was_expected(tmp_path: Pa
     assert failure.exit_code == 2
 
 
-def test_only_what_was_foreseen_becomes_a_sentence():
+def test_only_what_was_foreseen_becomes_a_sentence() -> None:
     """An error that nobody foresaw keeps its traceback: it is ours to mend."""
     assert failure_of(RuntimeError("bug")) is None
     missing = failure_of(FileNotFoundError(2, "No such file or directory", "/x"))

@@ -59,7 +59,7 @@ def told_to(screen: Screen, store: Store) -> None:
         stop()
 
 
-def test_a_pipe_gets_a_line_a_step(store: Store):
+def test_a_pipe_gets_a_line_a_step(store: Store) -> None:
     """Start, phases, what they found, endings, notices; none of the single gaps."""
     out = io.StringIO()
     told_to(Screen(out), store)
@@ -73,7 +73,7 @@ def test_a_pipe_gets_a_line_a_step(store: Store):
     assert len(lines) == 6
 
 
-def test_foreign_text_is_shown_and_not_obeyed(store: Store):
+def test_foreign_text_is_shown_and_not_obeyed(store: Store) -> None:
     """Neither an escape sequence nor rich's own markup in a name changes the screen."""
     out = io.StringIO()
     told_to(Screen(out), store)
@@ -81,7 +81,7 @@ def test_foreign_text_is_shown_and_not_obeyed(store: Store):
     assert "evil \\x1b[31m name [bold]: skipped" in out.getvalue()
 
 
-def test_a_terminal_gets_a_live_view(store: Store):
+def test_a_terminal_gets_a_live_view(store: Store) -> None:
     """The phase that is going on, the numbers of gaps and patches, and the last steps."""
     out = io.StringIO()
     told_to(Screen(out, width=120, force_terminal=True), store)
@@ -90,7 +90,7 @@ def test_a_terminal_gets_a_live_view(store: Store):
     assert "\x1b[31m name" not in out.getvalue()
 
 
-def test_the_board_shows_where_the_run_stands(store: Store):
+def test_the_board_shows_where_the_run_stands(store: Store) -> None:
     """Read from the store, not added up from events."""
     run_id = go_through(store)
     board = Board(now=iter(range(100)).__next__)
@@ -101,7 +101,7 @@ def test_the_board_shows_where_the_run_stands(store: Store):
     assert "skipped" in out.getvalue()
 
 
-def test_a_closed_screen_does_not_stop_the_run(store: Store):
+def test_a_closed_screen_does_not_stop_the_run(store: Store) -> None:
     """`acms run | head -1`: the reader is gone, the run goes on to its end."""
     reading, writing = os.pipe()
     os.close(reading)
@@ -111,7 +111,7 @@ def test_a_closed_screen_does_not_stop_the_run(store: Store):
         assert dao.runs.latest(1)[0].state == "failed"
 
 
-def test_a_phase_is_told_once(store: Store):
+def test_a_phase_is_told_once(store: Store) -> None:
     """However often the story looks."""
     lines: list[str] = []
     story = Story(lines.append)
@@ -125,7 +125,7 @@ def test_a_phase_is_told_once(store: Store):
     assert sum(line.startswith("phase") for line in lines) == 1
 
 
-def test_without_a_terminal_no_line_is_cut(capsys: pytest.CaptureFixture[str]):
+def test_without_a_terminal_no_line_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     """A program that reads our output gets whole lines."""
     console().print("x" * 500)
     assert capsys.readouterr().out == "x" * 500 + "\n"

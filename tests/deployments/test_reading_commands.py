@@ -39,13 +39,15 @@ def documented_keys(command: str) -> list[str]:
 @pytest.mark.parametrize(
     ("command", "arguments"), [("runs", ["runs"]), ("patches", ["patches", "latest"]), ("gaps", ["gaps", "latest"])]
 )
-def test_the_json_has_the_keys_that_the_help_names(acms: Acms, stored: Stored, command: str, arguments: list[str]):
+def test_the_json_has_the_keys_that_the_help_names(
+    acms: Acms, stored: Stored, command: str, arguments: list[str]
+) -> None:
     """Programs rely on them: the names and their order are documented."""
     (item,) = printed(acms, stored, *arguments)
     assert list(item) == documented_keys(command)
 
 
-def test_runs_are_listed(acms: Acms, stored: Stored):
+def test_runs_are_listed(acms: Acms, stored: Stored) -> None:
     """With id, state and repository; a filter by repository leaves others out."""
     done = acms("runs", "--database-url", stored.url)
     assert stored.run in done.stdout
@@ -53,14 +55,14 @@ def test_runs_are_listed(acms: Acms, stored: Stored):
     assert "/nowhere/shop" in done.stdout
 
 
-def test_an_empty_store_says_so(acms: Acms, tmp_path: Path):
+def test_an_empty_store_says_so(acms: Acms, tmp_path: Path) -> None:
     """And the JSON is an empty list."""
     url = f"sqlite:///{tmp_path / 'empty.db'}"
     assert acms("runs", "--database-url", url).stdout == "There is no run yet.\n"
     assert acms("runs", "--json", "--database-url", url).stdout == "[]\n"
 
 
-def test_a_run_is_shown_with_its_reasons(acms: Acms, stored: Stored):
+def test_a_run_is_shown_with_its_reasons(acms: Acms, stored: Stored) -> None:
     """Though its repository is gone."""
     done = acms("show", "latest", "--database-url", stored.url)
     for part in (stored.run, "a safety rule was broken", "not asked for", "it does not parse"):
@@ -68,7 +70,7 @@ def test_a_run_is_shown_with_its_reasons(acms: Acms, stored: Stored):
     assert printed(acms, stored, "show", stored.run)["run"]["state"] == "quarantined"
 
 
-def test_lists_can_be_narrowed_to_a_state(acms: Acms, stored: Stored):
+def test_lists_can_be_narrowed_to_a_state(acms: Acms, stored: Stored) -> None:
     """A state that does not exist is bad input, with the known ones."""
     assert printed(acms, stored, "patches", "latest", "--state", "committed") == []
     assert len(printed(acms, stored, "gaps", "latest", "--state", "deferred")) == 1
@@ -77,7 +79,7 @@ def test_lists_can_be_narrowed_to_a_state(acms: Acms, stored: Stored):
     assert "in_progress" in wrong.stderr
 
 
-def test_a_table_shows_foreign_text_and_does_not_obey_it(acms: Acms, stored: Stored):
+def test_a_table_shows_foreign_text_and_does_not_obey_it(acms: Acms, stored: Stored) -> None:
     """A title with an escape sequence stays text, and no line ends in blanks."""
     done = acms("gaps", "latest", "--database-url", stored.url)
     assert "\\x1b[31m" in done.stdout
@@ -85,13 +87,13 @@ def test_a_table_shows_foreign_text_and_does_not_obey_it(acms: Acms, stored: Sto
     assert all(line == line.rstrip() for line in done.stdout.splitlines())
 
 
-def test_a_diff_is_printed_byte_for_byte(acms: Acms, stored: Stored):
+def test_a_diff_is_printed_byte_for_byte(acms: Acms, stored: Stored) -> None:
     """What is piped can be applied."""
     for name in (stored.patch, stored.entry, stored.patch.removeprefix("patch_")):
         assert acms("diff", name, "--database-url", stored.url).raw == DIFF
 
 
-def test_the_trail_is_verified_and_exported(acms: Acms, stored: Stored):
+def test_the_trail_is_verified_and_exported(acms: Acms, stored: Stored) -> None:
     """All of it, or one run's."""
     assert acms("audit", "verify", "--database-url", stored.url).stdout.startswith("Intact: ")
     found = printed(acms, stored, "audit", "verify", "latest")
@@ -101,14 +103,14 @@ def test_the_trail_is_verified_and_exported(acms: Acms, stored: Stored):
     assert {json.loads(line)["context"]["run_id"] for line in lines} == {stored.run}
 
 
-def test_a_trail_can_be_exported_to_a_file(acms: Acms, stored: Stored, tmp_path: Path):
+def test_a_trail_can_be_exported_to_a_file(acms: Acms, stored: Stored, tmp_path: Path) -> None:
     """The same lines as on the standard output."""
     done = acms("audit", "export", "--output", str(tmp_path / "trail.jsonl"), "--database-url", stored.url)
     assert (done.stdout, done.returncode) == ("", 0)
     assert (tmp_path / "trail.jsonl").read_text() == acms("audit", "export", "--database-url", stored.url).stdout
 
 
-def test_a_broken_trail_is_named_and_exits_with_1(acms: Acms, stored: Stored, tmp_path: Path):
+def test_a_broken_trail_is_named_and_exits_with_1(acms: Acms, stored: Stored, tmp_path: Path) -> None:
     """One sentence with the chain and the row, or the facts as JSON."""
     copy = tmp_path / "copy.db"
     with sqlite3.connect(stored.url.removeprefix("sqlite:///")) as source, sqlite3.connect(copy) as target:
@@ -127,15 +129,17 @@ def test_a_broken_trail_is_named_and_exits_with_1(acms: Acms, stored: Stored, tm
     [["show", "nobody"], ["gaps", "nobody"], ["patches", "nobody"], ["diff", "nobody"], ["audit", "verify", "nobody"]],
     ids=" ".join,
 )
-def test_an_unknown_id_is_bad_input(acms: Acms, stored: Stored, arguments: list[str]):
+def test_an_unknown_id_is_bad_input(acms: Acms, stored: Stored, arguments: list[str]) -> None:
     """One sentence, exit 2."""
     done = acms(*arguments, "--database-url", stored.url)
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"acms: there is no (run|patch) 'nobody'\n", done.stderr)
 
 
-@pytest.mark.parametrize("command", [["runs"], ["show", "latest"], ["audit", "verify"], ["db", "current"]], ids=" ".join)
-def test_a_database_that_is_none_is_bad_input(acms: Acms, tmp_path: Path, command: list[str]):
+@pytest.mark.parametrize(
+    "command", [["runs"], ["show", "latest"], ["audit", "verify"], ["db", "current"]], ids=" ".join
+)
+def test_a_database_that_is_none_is_bad_input(acms: Acms, tmp_path: Path, command: list[str]) -> None:
     """One sentence, exit 2, and the file is as it was."""
     path = tmp_path / "corrupt.db"
     path.write_bytes(b"this is not a database at all" * 100)
@@ -145,7 +149,7 @@ def test_a_database_that_is_none_is_bad_input(acms: Acms, tmp_path: Path, comman
     assert path.read_bytes() == b"this is not a database at all" * 100
 
 
-def test_the_database_is_migrated_up_and_down(acms: Acms, tmp_path: Path):
+def test_the_database_is_migrated_up_and_down(acms: Acms, tmp_path: Path) -> None:
     """And its revision told at each step."""
     url = f"sqlite:///{tmp_path / 'canonical.db'}"
     assert "does not exist yet" in acms("db", "current", "--database-url", url).stdout
@@ -156,7 +160,7 @@ def test_the_database_is_migrated_up_and_down(acms: Acms, tmp_path: Path):
     assert acms("db", "upgrade", "999", "--database-url", url).returncode == 2
 
 
-def test_the_doctor_finds_everything_in_place(acms: Acms, tmp_path: Path):
+def test_the_doctor_finds_everything_in_place(acms: Acms, tmp_path: Path) -> None:
     """Here it is; and nothing is made by looking."""
     url = f"sqlite:///{tmp_path / 'none' / 'canonical.db'}"
     done = acms("doctor", "--json", "--database-url", url, ACMS_HOME=str(tmp_path / "home"))
@@ -167,7 +171,7 @@ def test_the_doctor_finds_everything_in_place(acms: Acms, tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_doctor_names_what_is_wrong(acms: Acms, tmp_path: Path):
+def test_the_doctor_names_what_is_wrong(acms: Acms, tmp_path: Path) -> None:
     """No git, a broken database, a server that does not answer: each with a remedy, and exit 1."""
     (tmp_path / "corrupt.db").write_bytes(b"this is not a database at all" * 100)
     done = acms(
@@ -180,7 +184,7 @@ def test_the_doctor_names_what_is_wrong(acms: Acms, tmp_path: Path):
     assert done.returncode == 1
 
 
-def test_the_machines_are_told_in_three_forms(acms: Acms):
+def test_the_machines_are_told_in_three_forms(acms: Acms) -> None:
     """Every edge is in the JSON and in the table, every diagram in mermaid."""
     told = json.loads(acms("machines", "--json").stdout)
     assert [machine["entity"] for machine in told["machines"]] == list(MACHINES)
@@ -208,20 +212,20 @@ IDS = ["run_01AAAAAAAAAAAAAAAAAAAAAA11", "run_01AAAAAAAAAAAAAAAAAAAAAA22", "run_
         ("AAA", []),
     ],
 )
-def test_a_part_of_an_id_is_its_beginning_or_its_end(text: str, expected: list[str]):
+def test_a_part_of_an_id_is_its_beginning_or_its_end(text: str, expected: list[str]) -> None:
     """With the prefix or without it, in any case of letters."""
     assert matching(IDS, text) == expected
 
 
-def test_a_part_that_fits_several_is_refused():
+def test_a_part_that_fits_several_is_refused() -> None:
     """With the ids that it fits."""
-    with pytest.raises(InvalidValue, match="it fits run_01A.*, run_01A"):
+    with pytest.raises(InvalidValue, match=r"it fits run_01A.*, run_01A"):
         the_one("run", IDS, "01A")
     with pytest.raises(NotFound):
         the_one("run", IDS, "zz")
 
 
-def test_runs_and_patches_are_found_by_parts(stored: Stored):
+def test_runs_and_patches_are_found_by_parts(stored: Stored) -> None:
     """The end of an id is what people copy."""
     store = open_store(stored.url)
     assert find_run(store, stored.run[-8:]).id == stored.run

@@ -13,12 +13,12 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize("name", pages())
-def test_the_page_is_up_to_date(name: str):
+def test_the_page_is_up_to_date(name: str) -> None:
     """Otherwise run `python -m prefect_acms.deployments.reference docs`."""
     assert (DOCS / name).read_text(encoding="utf-8") == pages()[name]
 
 
-def test_every_lifecycle_has_its_diagram():
+def test_every_lifecycle_has_its_diagram() -> None:
     """Nine machines, each as mermaid, with every edge in the table below it."""
     page = pages()["machines.md"]
     for machine in MACHINES.values():
@@ -27,7 +27,7 @@ def test_every_lifecycle_has_its_diagram():
     assert page.count(" --> ") - page.count("[*]") == edges
 
 
-def test_writing_twice_changes_nothing(tmp_path: Path):
+def test_writing_twice_changes_nothing(tmp_path: Path) -> None:
     """The generator tells which pages it changed."""
     assert len(write_pages(tmp_path)) == len(pages())
     assert write_pages(tmp_path) == []

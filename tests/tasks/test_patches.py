@@ -170,6 +170,16 @@ BAD: dict[str, tuple[bytes, Rule]] = {
     "another header": (edit().replace(b"b/a.py\n---", b"b/b.py\n---"), Rule.NOT_A_DIFF),
     "new and deleted": (edit(headers=NEW + "deleted file mode 100644\n"), Rule.NOT_A_DIFF),
     "new with an old name": (edit(headers=NEW), Rule.NOT_A_DIFF),
+    "deleted with something left": (
+        edit(headers="deleted file mode 100644\n", hunk="@@ -1,2 +1 @@\n-x\n y\n").replace(
+            b"+++ b/a.py", b"+++ /dev/null"
+        ),
+        Rule.NOT_A_DIFF,
+    ),
+    "new with something before": (
+        edit(headers=NEW, hunk="@@ -1 +1,2 @@\n x\n+y\n").replace(b"--- a/a.py", b"--- /dev/null"),
+        Rule.NOT_A_DIFF,
+    ),
     "one mode only": (edit(headers="new mode 100755\n"), Rule.NOT_A_DIFF),
     "half a rename": (edit(headers="rename from a.py\n"), Rule.NOT_A_DIFF),
     "a header said twice": (edit(headers="old mode 100644\nold mode 100644\nnew mode 100755\n"), Rule.NOT_A_DIFF),

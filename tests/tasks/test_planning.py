@@ -263,4 +263,4 @@ def test_a_chain_of_100_000_tasks_compiles(make_gap: MakeGap) -> None:
     began = time.monotonic()
     plan = compiled(gaps).plan
     assert len(plan.tasks) == 3 * count
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 200

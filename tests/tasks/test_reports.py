@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,7 +129,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_asks_nothing_of_the_network():
+def test_the_page_asks_nothing_of_the_network() -> None:
     """A report is read where there may be no network, and must not tell anybody that it is."""
     text = summary_html(summary_with(EVIL))
     page = Page(text)
@@ -142,7 +142,7 @@ def test_the_page_asks_nothing_of_the_network():
 
 @settings(max_examples=40, deadline=None)
 @given(st.text(max_size=60).map(lambda text: f"x{text}"))
-def test_no_text_of_a_repository_becomes_markup(text: str):
+def test_no_text_of_a_repository_becomes_markup(text: str) -> None:
     """Whatever a file name, a finding or a gate's output holds, the page's elements stay the same."""
     page, plain = Page(summary_html(summary_with(text))), Page(summary_html(summary_with("plain")))
     assert page.open == []
@@ -150,7 +150,7 @@ def test_no_text_of_a_repository_becomes_markup(text: str):
     assert page.reaching == []
 
 
-def test_what_steers_a_reader_unseen_is_shown_by_its_code():
+def test_what_steers_a_reader_unseen_is_shown_by_its_code() -> None:
     """A right-to-left override or an escape sequence in a finding does nothing, and can be seen."""
     for report in (summary_html(summary_with(EVIL)), summary_markdown(summary_with(EVIL))):
         assert "\u202e" not in report
@@ -158,7 +158,7 @@ def test_what_steers_a_reader_unseen_is_shown_by_its_code():
         assert "u202egnp.exe" in report
 
 
-def test_foreign_text_stays_in_its_cell_of_a_table():
+def test_foreign_text_stays_in_its_cell_of_a_table() -> None:
     """Every row of a Markdown table has as many cells as its head."""
     text = summary_markdown(summary_with("a | b\n| c `d` |"))
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
@@ -166,21 +166,21 @@ def test_foreign_text_stays_in_its_cell_of_a_table():
         assert len(widths) == 1, table
 
 
-def test_every_part_of_the_run_is_in_the_reports():
+def test_every_part_of_the_run_is_in_the_reports() -> None:
     """Found, fixed, deferred and why, patches with their fate, gates, tools: in Markdown as in HTML."""
     for report in (summary_html(summary_with("why-not")), summary_markdown(summary_with("why-not"))):
         for part in ("why-not", "F632", "TODO", "quarantined", "committed", "UNIT", "FAILED", "75", "acms/run_01"):
             assert part in report
 
 
-def test_a_diff_is_shown_with_its_lines_marked():
+def test_a_diff_is_shown_with_its_lines_marked() -> None:
     """Added and removed lines have classes of their own, and the text is escaped."""
     text = summary_html(summary_with())
     assert '<span class="gi">+if kind == "member":</span>' in text
     assert '<span class="gd">-if kind is "member": &lt;script&gt;' in text
 
 
-def test_a_long_diff_is_cut_and_says_so():
+def test_a_long_diff_is_cut_and_says_so() -> None:
     """The page of a huge patch can still be opened; the reader is told where the rest is."""
     long = DIFF + "".join(f"+line {number}\n" for number in range(MOST_DIFF_LINES))
     text = summary_html(summary_with(diff=long))
@@ -189,7 +189,7 @@ def test_a_long_diff_is_cut_and_says_so():
     assert "acms diff patch_1" in text
 
 
-def test_the_files_appear_whole_and_the_json_fits_its_schema(tmp_path: Path):
+def test_the_files_appear_whole_and_the_json_fits_its_schema(tmp_path: Path) -> None:
     """summary.json satisfies the published schema and reads back equal; no temporary file is left."""
     written = write_reports(summary_with(EVIL), tmp_path / "run_01")
     document = json.loads(written.json.read_text())
@@ -203,13 +203,13 @@ def test_the_files_appear_whole_and_the_json_fits_its_schema(tmp_path: Path):
     assert read_summary(written.json) == without_diffs
 
 
-def test_reports_are_the_same_bytes_every_time():
+def test_reports_are_the_same_bytes_every_time() -> None:
     """Nothing in a report depends on when or where it is written."""
     assert summary_html(summary_with()) == summary_html(summary_with())
     assert summary_markdown(summary_with()) == summary_markdown(summary_with())
 
 
-def test_too_many_tasks_are_drawn_as_workstreams():
+def test_too_many_tasks_are_drawn_as_workstreams() -> None:
     """Boxes that nobody can find say nothing."""
     assert dag_picture(summary_with(tasks=MOST_TASKS)).count('class="node') == MOST_TASKS
     assert dag_picture(summary_with(tasks=MOST_TASKS + 1)).count('class="node') == 1
@@ -223,7 +223,7 @@ GRAPHS = st.integers(1, 25).flatmap(
 
 
 @given(GRAPHS)
-def test_a_dag_is_laid_out_left_to_right_and_no_two_boxes_overlap(graph: tuple[int, list[tuple[int, int]]]):
+def test_a_dag_is_laid_out_left_to_right_and_no_two_boxes_overlap(graph: tuple[int, list[tuple[int, int]]]) -> None:
     """Each node stands right of those before it, and no two share a place."""
     size, pairs = graph
     nodes = [f"n{number}" for number in range(size)]
@@ -237,7 +237,7 @@ def test_a_dag_is_laid_out_left_to_right_and_no_two_boxes_overlap(graph: tuple[i
 
 
 @given(GRAPHS)
-def test_even_a_cycle_is_drawn(graph: tuple[int, list[tuple[int, int]]]):
+def test_even_a_cycle_is_drawn(graph: tuple[int, list[tuple[int, int]]]) -> None:
     """A picture never fails: what can't be ordered is drawn all the same."""
     size, pairs = graph
     nodes = [Node(str(number), "label", "note", "running") for number in range(size)]
@@ -245,7 +245,7 @@ def test_even_a_cycle_is_drawn(graph: tuple[int, list[tuple[int, int]]]):
     assert drawn.count("<rect") == size
 
 
-def test_a_long_chain_is_laid_out_without_recursion():
+def test_a_long_chain_is_laid_out_without_recursion() -> None:
     """Three thousand tasks in a row do not end in a stack overflow."""
     nodes = [str(number) for number in range(3000)]
     layout = arrange(nodes, list(pairwise(nodes)))
@@ -253,7 +253,7 @@ def test_a_long_chain_is_laid_out_without_recursion():
 
 
 @pytest.mark.parametrize("total", [0.003, 0.9, 1.0, 7.0, 59.0, 119.0, 3600.0, 86_400.0])
-def test_the_scale_of_time_has_a_few_round_steps(total: float):
+def test_the_scale_of_time_has_a_few_round_steps(total: float) -> None:
     """From a moment to a day, there are between two and eight ticks, and none beyond the end."""
     ticks = tick_places(total)
     assert 2 <= len(ticks) <= 8
@@ -261,15 +261,15 @@ def test_the_scale_of_time_has_a_few_round_steps(total: float):
     assert ticks[-1] <= total * (1 + 1e-9)
 
 
-def test_every_bar_stays_inside_the_timeline():
+def test_every_bar_stays_inside_the_timeline() -> None:
     """A bar at the very end is still seen."""
     drawn = timeline_svg([Bar("phase", "completed", 0, 10, 0), Bar("late", "failed", 10, 10)], "title")
-    width = float(re.search(r'viewBox="0 0 ([\d.]+)', drawn)[1])
+    (width,) = (float(found) for found in re.findall(r'viewBox="0 0 ([\d.]+)', drawn))
     for x, length in re.findall(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', drawn):
         assert float(x) + float(length) <= width
 
 
-def test_a_timeline_of_nothing_is_a_picture():
+def test_a_timeline_of_nothing_is_a_picture() -> None:
     """A run that was refused early has no bars."""
     assert timeline_svg([], "title").startswith("<svg")
 
@@ -278,13 +278,13 @@ def test_a_timeline_of_nothing_is_a_picture():
     ("state", "expected"),
     [("committed", "good"), ("FAILED", "bad"), ("deferred", "held"), ("pending", "waiting"), ("RUNNING", "busy")],
 )
-def test_a_state_has_a_tone(state: str, expected: str):
+def test_a_state_has_a_tone(state: str, expected: str) -> None:
     """Colours say the same thing for every machine."""
     assert tone(state) == expected
 
 
 @given(st.text())
-def test_printable_text_holds_nothing_that_acts(text: str):
+def test_printable_text_holds_nothing_that_acts(text: str) -> None:
     """What comes out has no control character but line breaks and tabs, and plain text comes out as it was."""
     shown = printable(text)
     assert all(c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"} for c in shown)
@@ -297,11 +297,11 @@ def test_printable_text_holds_nothing_that_acts(text: str):
     ("duration", "said"),
     [(None, "-"), (0.041, "0.04 s"), (12.34, "12.3 s"), (245.0, "4 min 05 s"), (3720.0, "1 h 02 min")],
 )
-def test_durations_read_as_people_say_them(duration: Any, said: str):
+def test_durations_read_as_people_say_them(duration: Any, said: str) -> None:
     """Tenths for seconds, none for hours."""
     assert seconds(duration) == said
 
 
-def test_numbers_agree_with_their_nouns():
+def test_numbers_agree_with_their_nouns() -> None:
     """One gap, two gaps, no patches."""
     assert (count(1, "gap"), count(2, "gap"), count(0, "patch", "patches")) == ("1 gap", "2 gaps", "0 patches")

@@ -105,8 +105,11 @@ def test_a_fingerprint_is_the_note_and_not_its_place(make_repository: MakeReposi
 
 
 def test_what_is_no_text_of_the_repository_is_left_out(make_repository: MakeRepository, scan_of: ScanOf) -> None:
-    """Untracked, binary, generated in one long line, a link: no markers there."""
-    top = make_repository({"binary.bin": b"# TODO\0", "long.js": "// TODO " + "x" * 2000, "a.py": "# TODO: here\n"})
+    """Untracked, binary, generated in one long line, of a name that is no text: no markers there."""
+    odd = {os.fsdecode(b"bytes\xff.py"): "# TODO: no name\n", "two\nlines.py": "# TODO: no name\n"}
+    top = make_repository(
+        {**odd, "binary.bin": b"# TODO\0", "long.js": "// TODO " + "x" * 2000, "a.py": "# TODO: here\n"}
+    )
     (top / "untracked.py").write_text("# TODO: not tracked\n")
     assert found(scan_of(top)) == [("a.py", 1, "TODO: here")]
 

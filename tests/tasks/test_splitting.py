@@ -82,6 +82,18 @@ def test_one_guilty_part_among_many_takes_few_tries() -> None:
     assert whole not in tried
 
 
+def test_what_follows_is_not_tried() -> None:
+    """When the first half stays and both failed, it is the second: the last of 256 takes nine tries."""
+    tried: list[bytes] = []
+
+    def keep(patch: bytes) -> bool:
+        tried.append(patch)
+        return "63.3" not in marks(patch)
+
+    assert len(isolate(patch_of(64, 4), keep).guilty) == 1
+    assert len(tried) == 9
+
+
 def test_parts_that_are_bad_only_together_lose_the_later_one() -> None:
     """The first stays; the one that breaks on top of it does not."""
     kept: set[str] = set()

@@ -27,7 +27,7 @@ from prefect_acms.tasks.summary import build_summary
 
 DIFF = b"diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-import os\n+x = 1\n"
 FIXED, BROKEN, MARKED, KNOWN = (letter * 16 for letter in "abcd")
-FLAGS = {"validation_format": True, "validation_scope": True, "validation_constraints": True}
+FLAGS: dict[str, Any] = {"validation_format": True, "validation_scope": True, "validation_constraints": True}
 
 
 class Ticking:
@@ -181,7 +181,7 @@ def walk(tmp_path: Path, make_repository: Callable[..., Path]) -> Walk:
     return Walk(store, repository)
 
 
-def test_a_finished_run_is_told_with_everything_that_became_of_it(walk: Walk):
+def test_a_finished_run_is_told_with_everything_that_became_of_it(walk: Walk) -> None:
     """Found, fixed, deferred and why; patches with fate, gates and proof; tools; phases."""
     walk.work()
     commit = walk.commit()
@@ -200,7 +200,7 @@ def test_a_finished_run_is_told_with_everything_that_became_of_it(walk: Walk):
     assert [phase.name for phase in told.phases] == ["configure", "discovery"]
 
 
-def test_gaps_are_listed_worst_first_with_the_commit_that_fixed_them(walk: Walk):
+def test_gaps_are_listed_worst_first_with_the_commit_that_fixed_them(walk: Walk) -> None:
     """A reader sees first what matters most."""
     walk.work()
     commit = walk.commit()
@@ -212,7 +212,7 @@ def test_gaps_are_listed_worst_first_with_the_commit_that_fixed_them(walk: Walk)
     }  # fmt: skip
 
 
-def test_patches_are_told_with_their_fate_and_evidence(walk: Walk):
+def test_patches_are_told_with_their_fate_and_evidence(walk: Walk) -> None:
     """The kept one with its commit and what it resolves, the quarantined one with the gate that failed."""
     walk.work()
     commit = walk.commit()
@@ -232,7 +232,7 @@ def test_patches_are_told_with_their_fate_and_evidence(walk: Walk):
     assert told.quarantined() == (bad,)
 
 
-def test_tasks_workstreams_and_tools_are_told(walk: Walk):
+def test_tasks_workstreams_and_tools_are_told(walk: Walk) -> None:
     """The DAG with its edges, what was left out, and how the tool did."""
     walk.work()
     walk.end(walk.commit())
@@ -246,7 +246,7 @@ def test_tasks_workstreams_and_tools_are_told(walk: Walk):
     assert tool.mean_latency_ms == 300
 
 
-def test_what_is_resolved_is_counted_from_git(walk: Walk):
+def test_what_is_resolved_is_counted_from_git(walk: Walk) -> None:
     """The store says resolved, but no commit on the branch shows it: it is called unproven, and not counted."""
     walk.work()
     walk.end("f" * 40)
@@ -256,7 +256,7 @@ def test_what_is_resolved_is_counted_from_git(walk: Walk):
     assert told.kept() == ()
 
 
-def test_a_rescan_of_a_commit_on_the_branch_is_proof_too(walk: Walk):
+def test_a_rescan_of_a_commit_on_the_branch_is_proof_too(walk: Walk) -> None:
     """A gap that another gap's fix took along is named by no trailer, but its re-scan was on the branch."""
     walk.work()
     commit = walk.commit(trailers=False)
@@ -266,7 +266,7 @@ def test_a_rescan_of_a_commit_on_the_branch_is_proof_too(walk: Walk):
     assert build_summary(walk.store, walk.run_id, walk.repository).counts.resolved == 1
 
 
-def test_a_merged_result_counts_when_its_branch_is_gone(walk: Walk):
+def test_a_merged_result_counts_when_its_branch_is_gone(walk: Walk) -> None:
     """Who merged the branch and deleted it still sees what was fixed."""
     walk.work()
     commit = walk.commit()
@@ -278,7 +278,7 @@ def test_a_merged_result_counts_when_its_branch_is_gone(walk: Walk):
     assert len(told.kept()) == 1
 
 
-def test_without_the_repository_nothing_counts_as_proved(walk: Walk):
+def test_without_the_repository_nothing_counts_as_proved(walk: Walk) -> None:
     """The repository was removed: the summary is still there, and says what it can't show."""
     walk.work()
     walk.end(walk.commit())
@@ -286,23 +286,24 @@ def test_without_the_repository_nothing_counts_as_proved(walk: Walk):
     assert (told.counts.resolved, told.counts.unproven) == (0, 1)
 
 
-def test_a_run_that_is_going_on_is_told_as_far_as_it_is(walk: Walk):
+def test_a_run_that_is_going_on_is_told_as_far_as_it_is(walk: Walk) -> None:
     """Nothing that has not ended has a duration, and what is not decided is open."""
     told = build_summary(walk.store, walk.run_id, walk.repository)
     assert (told.run.state, told.run.duration_sec, told.counts.open) == ("running", None, 2)
     assert [task.state for task in told.tasks] == ["pending", "pending"]
 
 
-def test_every_report_can_be_written_of_real_rows(walk: Walk):
+def test_every_report_can_be_written_of_real_rows(walk: Walk) -> None:
     """At any point of a run, not only at its end."""
-    for step in (lambda: None, walk.work, lambda: walk.end(walk.commit())):
+    steps: list[Callable[[], None]] = [lambda: None, walk.work, lambda: walk.end(walk.commit())]
+    for step in steps:
         step()
         told = build_summary(walk.store, walk.run_id, walk.repository)
         assert walk.run_id in summary_html(told)
         assert walk.run_id in summary_markdown(told)
 
 
-def test_an_unknown_run_is_refused(walk: Walk):
+def test_an_unknown_run_is_refused(walk: Walk) -> None:
     """With the id that was asked for."""
     with pytest.raises(NotFound, match="run_none"):
         build_summary(walk.store, "run_none", walk.repository)

@@ -27,6 +27,7 @@ FILES: dict[str, str | bytes] = {
     "crlf.txt": b"x\r\ny\r\n",
     "blob.bin": bytes(range(256)),
     ".gitignore": "build/\n*.log\n",
+    "kept.log": "tracked, though ignored\n",
 }
 
 
@@ -235,7 +236,7 @@ def test_what_a_tool_does_with_git_inside_changes_nothing(worktree: Worktree, ru
     path, head = worktree.path, worktree.commit
     (path / "a.py").write_text("committed\n")
     run_in(path, "commit", "-qam", "by the tool")
-    run_in(path, "rm", "-q", "--cached", "pkg/b.py")
+    run_in(path, "rm", "-q", "--cached", "pkg/b.py", "kept.log")
     (path / "new.py").write_text("new\n")
     run_in(path, "add", "new.py")
     (path / ".git").write_text("gitdir: /nowhere\n")
@@ -287,6 +288,17 @@ def test_a_patch_applies_whole_or_not_at_all(worktree: Worktree) -> None:
     assert worktree.changed_files() == ()
     worktree.apply(GOOD)
     assert worktree.changed_files() == ("a.py",)
+
+
+def test_a_patch_that_can_not_be_written_leaves_nothing_half_done(worktree: Worktree, write: Write) -> None:
+    """A new file in the place of a folder that the setup made: git finds out while it writes."""
+    write(worktree.path, {"build/lib.so": "x"})
+    worktree.keep_leavings()
+    before = on_disk(worktree)
+    new = b"diff --git a/build b/build\nnew file mode 100644\n--- /dev/null\n+++ b/build\n@@ -0,0 +1 @@\n+x\n"
+    with pytest.raises(PatchDoesNotApply):
+        worktree.apply(GOOD + new)
+    assert on_disk(worktree) == before
 
 
 @pytest.mark.parametrize("patch", [b"", b"no diff at all\n", b"diff --git a/a.py b/a.py\n", GOOD[:-8]])
