@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from prefect_acms.blocks.canonical_store import CanonicalStore
     from prefect_acms.blocks.guardrail_policy import GuardrailPolicy
     from prefect_acms.blocks.resilience_policy import ResiliencePolicy
-    from prefect_acms.blocks.tool_profile_block import ToolProfileBlock
+    from prefect_acms.blocks.tool_profile import ToolProfile
     from prefect_acms.blocks.workspace import Workspace
 
-__all__ = ["CanonicalStore", "GuardrailPolicy", "ResiliencePolicy", "ToolProfileBlock", "Workspace"]
+__all__ = ["CanonicalStore", "GuardrailPolicy", "ResiliencePolicy", "ToolProfile", "Workspace"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from prefect_acms.blocks.tool_profile import TaskKind, Tier
+from prefect_acms.blocks.tool_spec import TaskKind, Tier
 
 
 class Strategy(StrEnum):

@@ -38,7 +38,9 @@ HASHED = (
 )
 """The columns that a hash covers; the row number is the database's own, and the hashes are what is computed."""
 
-canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+canonical_json = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
+).encode
 """JSON with sorted keys and no spaces: equal values give equal bytes."""
 
 

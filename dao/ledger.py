@@ -7,7 +7,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from prefect_acms.canonical.patch import MAX_APPLY_ATTEMPTS, PATCH_LEDGER
 from prefect_acms.dao.deciding import Values
-from prefect_acms.dao.patches import PatchRow
 from prefect_acms.dao.schema import (
     MaybeJson,
     Moment,
@@ -23,7 +22,6 @@ from prefect_acms.dao.schema import (
     unset_in,
 )
 from prefect_acms.dao.service import StateDao
-from prefect_acms.dao.tasks import TaskRow
 
 _VALID = ("validated", "awaiting_review", "queued", "applied", "apply_failed", "verified", "committed", "rolled_back")
 _COMMITTED = ("committed", "rolled_back")
@@ -118,7 +116,7 @@ class LedgerDao(StateDao[LedgerRow]):
         """An entry belongs to the task of its patch, and to the workstream and run of that task."""
         if "patch_id" not in columns or {"task_id", "workstream_id", "run_id"} <= columns.keys():
             return columns
-        statement = select(TaskRow).join(PatchRow, PatchRow.task_id == TaskRow.id)
-        for task in self._unit.session.scalars(statement.where(PatchRow.id == columns["patch_id"])):
+        task = self._unit.tasks.of_patch(columns["patch_id"])
+        if task is not None:
             return {"task_id": task.id, "workstream_id": task.workstream_id, "run_id": task.run_id, **columns}
         return columns

@@ -40,7 +40,7 @@ class Dao(Generic[B]):
 
     def _all(self, statement: Select[tuple[B]]) -> list[B]:
         session = self._unit.session
-        rows = list(session.scalars(statement))
+        rows = list(session.scalars(statement.execution_options(populate_existing=True)))
         session.expunge_all()
         return rows
 

@@ -167,7 +167,7 @@ class StateDao(Deciding[S]):
         if to is not None:
             cause.to = stored_name(self.entity, to)
         if reason is not None:
-            cause.reason = store.scrubber.text(reason)
+            cause.reason = store.scrubber.text(str(reason))
         if metadata:
             cause.metadata = json_value("metadata of the event", metadata, store.scrubber)
         if facts:

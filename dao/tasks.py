@@ -11,6 +11,7 @@ from prefect_acms.canonical.errors import GuardRefused
 from prefect_acms.canonical.task import TASK, WORKER_FITS, TaskState, TaskTrigger
 from prefect_acms.canonical.worker import WorkerTrigger
 from prefect_acms.dao.deciding import Values
+from prefect_acms.dao.patches import PatchRow
 from prefect_acms.dao.schema import (
     Base,
     JsonList,
@@ -127,6 +128,11 @@ class TaskDao(StateDao[TaskRow]):
         """The task that a Prefect task run carries out, or None."""
         statement = select(TaskRow).where(TaskRow.prefect_task_run_id == str(prefect_task_run_id))
         return next(iter(self._all(statement.order_by(TaskRow.id.desc()).limit(1))), None)
+
+    def of_patch(self, patch_id: str) -> TaskRow | None:
+        """The task that a patch was made for, or None where there is no such patch."""
+        statement = select(TaskRow).join(PatchRow, PatchRow.task_id == TaskRow.id).where(PatchRow.id == patch_id)
+        return next(iter(self._all(statement)), None)
 
     def depends(self, task_id: str, on: Iterable[str]) -> None:
         """Let a task wait for others."""

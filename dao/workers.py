@@ -84,10 +84,10 @@ class WorkerDao(StateDao[WorkerRow]):
         return None
 
     def check(self, worker_id: str, wish: Values) -> None:
-        """Raises GuardRefused unless the worker has what a task asks for, NotFound where there is no such worker."""
-        worker = self.get(worker_id)
-        if not FITS.allows({**wish, "capabilities": worker.capabilities, "affinity": worker.affinity}):
-            facts = {"entity": self.entity, "id": worker_id, "state": worker.state, "target": WorkerState.BUSY.value}
+        """Lock the worker, and see that it has what a task asks for; raises GuardRefused or NotFound."""
+        row = self._read((worker_id,), self._cause(WorkerTrigger.TASK_ASSIGNED))[worker_id]
+        if not FITS.allows({**wish, **row}):
+            facts = {"entity": self.entity, "id": worker_id, "state": row["state"], "target": WorkerState.BUSY.value}
             raise GuardRefused(**facts, guard=FITS.sentence)
 
     def _completed(self, columns: Values) -> Values:

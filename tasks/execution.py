@@ -12,7 +12,7 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
 
-from prefect_acms.blocks.tool_profile import TaskKind
+from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.errors import TransitionError
 from prefect_acms.canonical.task import TaskState, TaskTrigger
 from prefect_acms.canonical.workstream import WorkstreamState

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pathspec import GitIgnoreSpec
 
-from prefect_acms.blocks.tool_profile import Tier, ToolProfile
+from prefect_acms.blocks.tool_spec import Tier, ToolSpec
 from prefect_acms.canonical.errors import GuardrailViolation
 
 
@@ -30,7 +30,7 @@ class GuardedPattern(Protocol):
 
 def check_task(
     pattern: GuardedPattern | None,
-    tool: ToolProfile,
+    tool: ToolSpec,
     files: Iterable[str],
     *,
     scope: Sequence[str],
@@ -45,7 +45,7 @@ def check_task(
     check_paths(files, scope=scope, protected=protected)
 
 
-def check_tool(pattern: GuardedPattern | None, tool: ToolProfile, *, ceiling: Tier = Tier.MEDIUM) -> None:
+def check_tool(pattern: GuardedPattern | None, tool: ToolSpec, *, ceiling: Tier = Tier.MEDIUM) -> None:
     """Refuse a pattern that is unknown or disabled, and a tool that it does not allow or that is not safe enough."""
     if pattern is None:
         raise GuardrailViolation(rule="pattern", problem="the task names no known pattern")

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prefect_acms.blocks.config import PatchLimits
-from prefect_acms.blocks.tool_profile import TaskKind
+from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.errors import InvalidDocument, UnknownName
 from prefect_acms.tasks.documents import invalid, read_toml
 from prefect_acms.tasks.gaps import Gap

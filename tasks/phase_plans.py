@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from prefect_acms.blocks.tool_profile import TaskKind
+from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.errors import InvalidDocument
 from prefect_acms.tasks.clustering import effort_of, priority_of
 from prefect_acms.tasks.documents import parse_document, refuse_duplicates

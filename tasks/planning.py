@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from graphlib import CycleError
 
 from prefect_acms.blocks.config import ExecutionSettings
-from prefect_acms.blocks.tool_profile import TaskKind
+from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.errors import CyclicPlan, InvalidDocument
 from prefect_acms.tasks.clustering import workstream_of
 from prefect_acms.tasks.gaps import Gap, gap_order

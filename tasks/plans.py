@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from prefect_acms.blocks.tool_profile import TaskKind
+from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.tasks.gaps import Fingerprint, Gap, RepositoryPath
 
 __all__ = ["Effort", "Plan", "PlannedTask", "TaskKind", "Workstream", "WorkstreamList"]

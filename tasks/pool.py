@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect_acms.blocks.tool_profile import TaskKind
+from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.verdicts import prerequisites_met
 from prefect_acms.canonical.worker import WorkerTrigger
 from prefect_acms.canonical.workstream import WorkstreamState, WorkstreamTrigger

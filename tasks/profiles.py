@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from prefect_acms.blocks.routing_rule import RoutingRule
-from prefect_acms.blocks.tool_profile import Tier, ToolProfile
+from prefect_acms.blocks.tool_spec import Tier, ToolSpec
 from prefect_acms.canonical.errors import InvalidDocument, InvalidValue, UnknownName
 from prefect_acms.tasks.documents import invalid, read_toml
 
@@ -27,39 +27,39 @@ class _Table(NamedTuple, Generic[_Model]):
     model: type[_Model]
 
 
-_TOOLS = _Table("tools", "tool_id", ToolProfile)
+_TOOLS = _Table("tools", "tool_id", ToolSpec)
 _RULES = _Table("rules", "rule_id", RoutingRule)
 
 
 class Toolbox:
     """Every known tool, by name, and the rules that choose among them, in order."""
 
-    def __init__(self, profiles: Iterable[ToolProfile], rules: Iterable[RoutingRule] = ()) -> None:
-        self._profiles: dict[str, ToolProfile] = {}
+    def __init__(self, profiles: Iterable[ToolSpec], rules: Iterable[RoutingRule] = ()) -> None:
+        self._profiles: dict[str, ToolSpec] = {}
         for profile in sorted(profiles, key=lambda one: one.tool_id):
             if profile.tool_id in self._profiles:
                 raise InvalidValue(field="tool_id", value=profile.tool_id, expected="a name that no other tool has")
             self._profiles[profile.tool_id] = profile
         self.rules = tuple(rules)
 
-    def __iter__(self) -> Iterator[ToolProfile]:
+    def __iter__(self) -> Iterator[ToolSpec]:
         return iter(self._profiles.values())
 
     def __contains__(self, tool_id: object) -> bool:
         return tool_id in self._profiles
 
-    def get(self, tool_id: str) -> ToolProfile:
+    def get(self, tool_id: str) -> ToolSpec:
         """The profile of that name; raises UnknownName."""
         if tool_id not in self._profiles:
             raise UnknownName(kind="tool", name=tool_id, known=list(self._profiles))
         return self._profiles[tool_id]
 
-    def capable(self, required: Iterable[str] = (), *, ceiling: Tier = Tier.MEDIUM) -> tuple[ToolProfile, ...]:
+    def capable(self, required: Iterable[str] = (), *, ceiling: Tier = Tier.MEDIUM) -> tuple[ToolSpec, ...]:
         """The tools that have all these capabilities and a safety tier up to the ceiling, by name."""
         wanted = set(required)
         return tuple(one for one in self if wanted <= set(one.capabilities) and one.safety_tier.rank <= ceiling.rank)
 
-    def with_profiles(self, profiles: Iterable[ToolProfile]) -> Toolbox:
+    def with_profiles(self, profiles: Iterable[ToolSpec]) -> Toolbox:
         """This toolbox and these tools, for example from blocks; raises InvalidValue for a name that is taken."""
         return Toolbox([*self._profiles.values(), *profiles], self.rules)
 
@@ -69,7 +69,7 @@ def load_profiles(files: Sequence[Path] = ()) -> Toolbox:
 
     Rules of the files come before the shipped ones, so the user's word counts first.
     """
-    profiles: dict[str, ToolProfile] = {}
+    profiles: dict[str, ToolSpec] = {}
     rules: dict[str, RoutingRule] = {}
     shipped = 0
     for path in (SHIPPED, *files):
@@ -105,7 +105,7 @@ def _taken(
     return taken
 
 
-def _check_rules(path: Path, rules: Iterable[RoutingRule], profiles: Mapping[str, ToolProfile]) -> None:
+def _check_rules(path: Path, rules: Iterable[RoutingRule], profiles: Mapping[str, ToolSpec]) -> None:
     for rule in rules:
         for tool_id in rule.tools:
             if tool_id not in profiles:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from prefect_acms.blocks.tool_profile import ToolProfile
+from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.canonical.errors import ToolTimedOut
 from prefect_acms.canonical.uet_worker import UetWorkerState, UetWorkerTrigger
 from prefect_acms.dao.tasks import TaskRow
@@ -30,7 +30,7 @@ class ToolRun:
 
     drive: Drive
     task: TaskRow
-    profile: ToolProfile
+    profile: ToolSpec
     worktree: Worktree
     environment: Environment
 
@@ -94,7 +94,7 @@ class ToolRun:
             dao.tasks.change(self.task.id, tool_id=self.profile.tool_id, metadata={"transcripts": transcripts})
 
 
-def transcript_of(profile: ToolProfile, result: ProcessResult) -> dict[str, Any]:
+def transcript_of(profile: ToolSpec, result: ProcessResult) -> dict[str, Any]:
     """What is kept of a tool's run, long outputs cut to their end."""
     return {
         "tool": profile.tool_id,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect_acms.blocks.tool_profile import ToolProfile
+from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.canonical.errors import GuardrailViolation, InvalidValue, ToolFailed, ToolUnavailable
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.guardrails import escape
@@ -37,7 +37,7 @@ class ToolValues:
 
 
 def run_tool(
-    profile: ToolProfile,
+    profile: ToolSpec,
     *,
     worktree: Path,
     environment: Environment,
@@ -65,7 +65,7 @@ def run_tool(
     return result
 
 
-def tool_argv(profile: ToolProfile, *, worktree: Path, environment: Environment, values: ToolValues) -> tuple[str, ...]:
+def tool_argv(profile: ToolSpec, *, worktree: Path, environment: Environment, values: ToolValues) -> tuple[str, ...]:
     """The argument list of a tool for these values; no value can become an option or a file of arguments."""
     _check_values(profile, values)
     lists = {
@@ -87,7 +87,7 @@ def tool_argv(profile: ToolProfile, *, worktree: Path, environment: Environment,
     return tuple(argv)
 
 
-def fault_of(profile: ToolProfile, result: ProcessResult) -> str | None:
+def fault_of(profile: ToolSpec, result: ProcessResult) -> str | None:
     """Why a tool did not do its work, or None; an expected exit code is work done, whatever it found."""
     if result.timed_out:
         return f"it was killed after {result.duration_sec:.0f} s"
@@ -98,7 +98,7 @@ def fault_of(profile: ToolProfile, result: ProcessResult) -> str | None:
     return None
 
 
-def require_work(profile: ToolProfile, result: ProcessResult) -> ProcessResult:
+def require_work(profile: ToolSpec, result: ProcessResult) -> ProcessResult:
     """Hand the result on if the tool did its work; raises ToolFailed, with the end of what it said."""
     if problem := fault_of(profile, result):
         said = (result.stderr.strip() or result.stdout.strip())[-2000:]
@@ -119,7 +119,7 @@ class ToolSlots:
         self._slots: dict[str, threading.BoundedSemaphore] = {}
 
     @contextmanager
-    def taken(self, profile: ToolProfile) -> Iterator[None]:
+    def taken(self, profile: ToolSpec) -> Iterator[None]:
         """Hold one slot of the tool for a block of work."""
         with self._lock:
             slots = self._slots.setdefault(profile.tool_id, threading.BoundedSemaphore(profile.max_parallel))
@@ -127,7 +127,7 @@ class ToolSlots:
             yield
 
 
-def _check_values(profile: ToolProfile, values: ToolValues) -> None:
+def _check_values(profile: ToolSpec, values: ToolValues) -> None:
     for name in ("files", "rules"):
         if profile.changes_files and name in profile.placeholders and not getattr(values, name):
             raise InvalidValue(field=name, value=[], expected=f"at least one for {profile.tool_id}, which edits files")
@@ -141,7 +141,7 @@ def _check_values(profile: ToolProfile, values: ToolValues) -> None:
             raise GuardrailViolation(rule="path", problem=f"{path!r} {problem}")
 
 
-def _check_places(profile: ToolProfile, worktree: Path, values: ToolValues) -> None:
+def _check_places(profile: ToolSpec, worktree: Path, values: ToolValues) -> None:
     """Refuse what a symbolic link of the repository leads out of the worktree: the tool would follow it."""
     top = worktree.resolve()
     for path in (profile.working_directory, *values.files):
@@ -149,7 +149,7 @@ def _check_places(profile: ToolProfile, worktree: Path, values: ToolValues) -> N
             raise GuardrailViolation(rule="path", problem=f"{path!r} leads out of the worktree")
 
 
-def _path(path: str, profile: ToolProfile) -> str:
+def _path(path: str, profile: ToolSpec) -> str:
     """The path as an argument, seen from the working directory, that is no option and no @file."""
     file, separator, test = path.partition("::")
     seen = os.path.relpath(file, profile.working_directory) if profile.working_directory != "." else file
@@ -157,7 +157,7 @@ def _path(path: str, profile: ToolProfile) -> str:
     return f"{safe}{separator}{test}"
 
 
-def _variables(profile: ToolProfile, environment: Environment) -> Mapping[str, str]:
+def _variables(profile: ToolSpec, environment: Environment) -> Mapping[str, str]:
     """What the environment of the worktree says wins: its PATH and PYTHONPATH are what makes it that worktree's."""
     further = {name: os.environ[name] for name in profile.environment if name in os.environ}
     return {**further, **environment.variables}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from prefect_acms.blocks.tool_profile import TaskKind, Tier, ToolProfile
+from prefect_acms.blocks.tool_spec import TaskKind, Tier, ToolSpec
 from prefect_acms.canonical.events import Notice
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.attempts import Executed, Finished
@@ -50,7 +50,7 @@ def implement(drive: Drive, task: TaskRow) -> Executed:
     )
 
 
-def _chosen(bench: Bench) -> ToolProfile:
+def _chosen(bench: Bench) -> ToolSpec:
     """The tool that the router picks; the decision is stored with the task before the tool runs."""
     drive, task = bench.drive, bench.task
     toolbox = load_profiles(drive.config.execution.tool_files)
@@ -75,7 +75,7 @@ def _chosen(bench: Bench) -> ToolProfile:
     return profile
 
 
-def _edit(bench: Bench, profile: ToolProfile, present: Sequence[Gap], before: Sequence[Gap]) -> ProcessResult:
+def _edit(bench: Bench, profile: ToolSpec, present: Sequence[Gap], before: Sequence[Gap]) -> ProcessResult:
     """Run the tool; what its fixes bring (an import that is no longer used, say) it is asked to fix too."""
     run = ToolRun(bench.drive, bench.task, profile, bench.worktree, bench.environment)
     files = sorted({path for gap in present for path in gap.file_paths})
@@ -92,7 +92,7 @@ def _edit(bench: Bench, profile: ToolProfile, present: Sequence[Gap], before: Se
     return result
 
 
-def _integrate(bench: Bench, profile: ToolProfile, before: Sequence[Gap], diff: bytes) -> Finished:
+def _integrate(bench: Bench, profile: ToolSpec, before: Sequence[Gap], diff: bytes) -> Finished:
     if not diff:
         reason = f"AP_HALLUCINATED_SUCCESS: {profile.tool_id} ended well and changed nothing"
         with bench.drive.begin() as dao:

@@ -18,10 +18,10 @@ from prefect_acms.blocks.config import GuardrailSettings, PatchLimits, Resilienc
 from prefect_acms.blocks.guardrail_policy import GuardrailPolicy
 from prefect_acms.blocks.resilience_policy import ResiliencePolicy
 from prefect_acms.blocks.tool_profile import ToolProfile
-from prefect_acms.blocks.tool_profile_block import ToolProfileBlock
+from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.blocks.workspace import Workspace
 
-OURS: tuple[type[Block], ...] = (CanonicalStore, GuardrailPolicy, ResiliencePolicy, ToolProfileBlock, Workspace)
+OURS: tuple[type[Block], ...] = (CanonicalStore, GuardrailPolicy, ResiliencePolicy, ToolProfile, Workspace)
 
 SLUGS = [
     "acms-canonical-store",
@@ -64,7 +64,7 @@ def _run(code: str) -> list[str]:
 
 def test_settings_are_read_without_prefect() -> None:
     """What needs only the models must not wait for Prefect's import."""
-    code = "import sys, prefect_acms.blocks.config, prefect_acms.blocks.tool_profile; print('prefect' in sys.modules)"
+    code = "import sys, prefect_acms.blocks.config, prefect_acms.blocks.tool_spec; print('prefect' in sys.modules)"
     assert _run(code) == ["False"]
 
 
@@ -106,7 +106,7 @@ SAVED: list[tuple[Block, dict[str, Any]]] = [
         {"settings": ResilienceSettings(max_retries=7)},
     ),
     (
-        ToolProfileBlock(tool_id="black", command=("{acms_python}", "-m", "black", "{files}"), domains=("python",)),
+        ToolProfile(tool_id="black", command=("{acms_python}", "-m", "black", "{files}"), domains=("python",)),
         {"tool_id": "black", "command": ("{acms_python}", "-m", "black", "{files}"), "domains": ("python",)},
     ),
     (Workspace(repository="https://example.com/a.git", credentials="hunter2"), {"branch": None}),
@@ -133,9 +133,9 @@ def test_a_secret_is_not_shown() -> None:
 
 def test_a_tool_profile_block_is_a_tool_profile() -> None:
     """A block that was loaded can be used wherever a profile is asked for, and is checked like one."""
-    assert isinstance(ToolProfileBlock(tool_id="x", command=("x",)), ToolProfile)
+    assert isinstance(ToolProfile(tool_id="x", command=("x",)), ToolSpec)
     with pytest.raises(ValueError, match="shell string"):
-        ToolProfileBlock(tool_id="x", command="ruff check {files}")
+        ToolProfile(tool_id="x", command="ruff check {files}")
 
 
 def test_the_store_block_opens_the_database_that_it_names(tmp_path: Path, acms_home: Path) -> None:

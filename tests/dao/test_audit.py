@@ -157,9 +157,7 @@ def test_what_was_found_can_be_raised(store: Store, behind: sqlite3.Connection) 
     """The bad row is an error with the place and the problem."""
     behind.execute(f"UPDATE state_transitions SET reason = 'x' WHERE {of(LIVE)} AND chain_seq = 2")
     bad = found(store)
-    with pytest.raises(
-        ChainBroken, match=rf"chain run_live is broken at position 2 \(row {bad.transition_id}\): its c"
-    ):
+    with pytest.raises(ChainBroken, match=rf"run_live is broken at position 2 \(row {bad.transition_id}\): its c"):
         raise bad.error()
 
 
@@ -194,11 +192,8 @@ def test_an_edited_column_is_found_and_its_row_named(
 def test_metadata_of_another_spelling_is_found(stored: str, store: Store, behind: sqlite3.Connection) -> None:
     """Even where the value is the same: the text is what was written."""
     behind.execute(f"UPDATE state_transitions SET metadata = ? WHERE {of(LIVE)} AND chain_seq = 2", (stored,))
-    assert (found(store).chain, found(store).seq, found(store).problem) == (
-        LIVE,
-        2,
-        "its metadata is not as it was written",
-    )
+    bad = found(store)
+    assert (bad.chain, bad.seq, bad.problem) == (LIVE, 2, "its metadata is not as it was written")
 
 
 @pytest.mark.parametrize("chain", ["global", ENDED, LIVE])
@@ -303,18 +298,19 @@ def test_a_run_that_was_slipped_in_is_found(store: Store, behind: sqlite3.Connec
     assert found(store).problem == "the beginning of this chain is not anchored in the chain global"
 
 
-@pytest.mark.parametrize("chain", [ENDED, "global"])
+FORGED = {
+    ENDED: "UPDATE state_transitions SET reason = 'no' WHERE run_id = 'run_ended' AND chain_seq = 3",
+    "global": """UPDATE state_transitions SET metadata = '{"hash":"x","seq":1}' WHERE trigger = 'opened'""",
+}
+
+
+@pytest.mark.parametrize("chain", FORGED)
 def test_a_forger_who_computes_all_hashes_anew_is_found(chain: str, store: Store, behind: sqlite3.Connection) -> None:
     """Of a run that has ended the last hash is anchored; of what is anchored, the hash is in the run's own chain."""
-    if chain == ENDED:
-        behind.execute(f"UPDATE state_transitions SET reason = 'no' WHERE {of(ENDED)} AND chain_seq = 3")
-        rehash(behind, ENDED)
-        assert found(store).problem == "its hash is not the one that the chain global has anchored"
-        assert found(store, ENDED).chain == ENDED
-    else:
-        behind.execute('UPDATE state_transitions SET metadata = \'{"hash":"x","seq":1}\' WHERE trigger = \'opened\'')
-        rehash(behind, "global")
-        assert found(store).problem == "its hash is not the one that the chain global has anchored"
+    behind.execute(FORGED[chain])
+    rehash(behind, chain)
+    assert found(store).problem == "its hash is not the one that the chain global has anchored"
+    assert found(store, ENDED).chain == ENDED
 
 
 def test_a_forged_history_must_fit_together(store: Store, behind: sqlite3.Connection) -> None:

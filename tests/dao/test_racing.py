@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from prefect_acms.canonical.errors import GuardRefused, InvalidTransition, LostRace
+from prefect_acms.canonical.errors import GuardRefused, InvalidTransition, LostRace, StoreUnavailable, Superseded
 from prefect_acms.canonical.events import Notice
 from prefect_acms.dao.chain import GENESIS, HASHED, row_hash
-from prefect_acms.dao.store import Store, open_store
+from prefect_acms.dao.store import Fence, Store, UnitOfWork, open_store
 
 if TYPE_CHECKING:
     from tests.dao.conftest import World
@@ -207,9 +207,6 @@ def test_eight_threads_ask_whose_turn_it_is(any_world: World) -> None:
 
 def test_a_newer_driver_wins_whatever_the_order(any_world: World) -> None:
     """Two drivers race for one run: after a take-over the older one changes nothing."""
-    from prefect_acms.canonical.errors import Superseded  # noqa: PLC0415
-    from prefect_acms.dao.store import Fence  # noqa: PLC0415
-
     run = any_world.run()
     with any_world.store.begin() as dao:
         old = Fence(run.id, dao.runs.take_over(run.id))
@@ -278,3 +275,51 @@ def test_of_two_that_decided_on_one_version_the_second_has_lost(any_world: World
     at_once(defer, 3)
     assert outcomes.count("won") == (1 if version == 2 else 0)
     assert outcomes.count("lost") == 3 - outcomes.count("won")
+
+
+def test_two_who_lock_each_other_out_on_postgresql_are_parted(any_world: World) -> None:
+    """One of them has lost the race and may try again; the other goes on."""
+    store, run = any_world.store, any_world.run()
+    if not store.locks:
+        pytest.skip("SQLite has one lock, and nobody waits for it with another in hand")
+    with store.begin() as dao:
+        breaker = dao.circuit_breakers.create(tool_id=store.ids.new("tool"))
+    both = threading.Barrier(2)
+    outcomes: list[str] = []
+
+    def work(number: int) -> None:
+        def run_first(dao: UnitOfWork) -> None:
+            dao.runs.note(run.id, Notice.DRIFT_DETECTED, reason="?")
+
+        def breaker_first(dao: UnitOfWork) -> None:
+            dao.circuit_breakers.note(breaker.id, Notice.DRIFT_DETECTED, reason="?")
+
+        steps = [run_first, breaker_first][:: 1 if number else -1]
+        try:
+            with store.begin() as dao:
+                steps[0](dao)
+                both.wait(timeout=10)
+                steps[1](dao)
+            outcomes.append("done")
+        except LostRace:
+            outcomes.append("lost")
+
+    at_once(work, 2)
+    assert sorted(outcomes) == ["done", "lost"]
+    is_whole(store, run.id)
+
+
+def test_a_lost_connection_to_postgresql_is_replaced(postgresql_url: str) -> None:
+    """The unit in which it broke fails with one sentence; the next one has a new connection."""
+    store, other = open_store(postgresql_url), open_store(postgresql_url)
+    with store.begin() as dao:
+        run_id = dao.runs.create(repo_root="/r").id
+        (pid,) = dao.desk.cursor.execute("SELECT pg_backend_pid()").fetchone()
+    with other.begin() as dao:
+        dao.desk.cursor.execute("SELECT pg_terminate_backend(%s)", (pid,))
+    with pytest.raises(StoreUnavailable, match="terminat|closed|lost"), store.begin() as dao:
+        dao.runs.advance(run_id, "run_started")
+    with store.begin() as dao:
+        dao.runs.advance(run_id, "run_started")
+    for one in (store, other):
+        one.close()

@@ -1,4 +1,4 @@
-"""The schema at head is what the row classes say, and the schema of each version is one, whichever way it is reached."""
+"""The schema at head is what the row classes say, and each version has one schema, whichever way it is reached."""
 
 from __future__ import annotations
 

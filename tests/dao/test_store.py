@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from sqlalchemy import select
 from prefect_acms.canonical.errors import StoreUnavailable
 from prefect_acms.canonical.events import Event
 from prefect_acms.canonical.run import RunTrigger
+from prefect_acms.dao.ids import Ids
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store, UnitOfWork, open_store
 from prefect_acms.dao.transitions import ChainHeadRow
@@ -197,6 +199,26 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) ->
     assert file.read_bytes() == before
 
 
+def test_a_full_disk_stops_the_unit_and_leaves_the_store_as_it_was(world: World) -> None:
+    """One sentence, nothing stored, and with room again it goes on."""
+    run = world.run()
+    before = [row.hash for row in world.trail(run.id)]
+
+    def fill() -> None:
+        with world.store.begin() as dao:
+            (pages,) = dao.desk.cursor.execute("PRAGMA page_count").fetchone()
+            dao.desk.cursor.execute(f"PRAGMA max_page_count = {pages + 2}")
+            for number in range(500):
+                dao.workstreams.create(run_id=run.id, name="w" * 500, branch=str(number))
+
+    with pytest.raises(StoreUnavailable, match="full"):
+        fill()
+    assert [row.hash for row in world.trail(run.id)] == before
+    with world.store.begin() as dao:
+        dao.desk.cursor.execute("PRAGMA max_page_count = 1000000")
+        dao.runs.advance(run.id, RunTrigger.USER_CANCELLED)
+
+
 def test_the_folder_of_the_home_is_made(acms_home: Path) -> None:
     """Without any setting the store is `$ACMS_HOME/canonical.db`."""
     store = open_store()
@@ -314,9 +336,6 @@ def _points_to(link: Path, name: str) -> bool:
 
 def test_one_seed_and_one_clock_give_one_database(tmp_path: Path) -> None:
     """Ids come from one generator, time is handed in: two runs of the same thing write the same trail."""
-    from datetime import UTC, datetime  # noqa: PLC0415
-
-    from prefect_acms.dao.ids import Ids  # noqa: PLC0415
 
     def clock() -> datetime:
         return datetime(2026, 1, 31, tzinfo=UTC)

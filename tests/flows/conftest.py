@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from repositories import Committed, Ran, fingerprint_of, git
+
 from prefect_acms.blocks.config import PipelineConfig
 from prefect_acms.dao.store import open_store
 from prefect_acms.deployments.demo import make_repository
 from prefect_acms.flows.pipeline import run_pipeline
-from repositories import Committed, Ran, fingerprint_of, git
 
 
 @pytest.fixture(scope="session")
-def demo_run(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def demo_run(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Ran:  # noqa: ARG001 - a fixture is asked for by its name
     """The pipeline on the demo repository, in a repository with a stash, a hook and a file that is not tracked."""
     home = tmp_path_factory.mktemp("demo-home")
     patched = pytest.MonkeyPatch()

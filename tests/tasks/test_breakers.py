@@ -14,7 +14,7 @@ import pytest
 from pybreaker import STATE_OPEN
 
 from prefect_acms.blocks.config import ResilienceSettings
-from prefect_acms.blocks.tool_profile import ToolProfile
+from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.canonical.clock import utc_text
 from prefect_acms.canonical.errors import (
     BreakerOpen,
@@ -236,20 +236,20 @@ def test_what_says_nothing_about_the_tool_does_not_count(store: Store, clock: Se
 )
 def test_only_a_tool_that_hangs_or_crashes_counts(store: Store, tmp_path: Path, code: str, counts: bool) -> None:  # noqa: FBT001
     """Findings and other exit codes are about the repository; being told to end is no crash. The result comes back."""
-    profile = ToolProfile(tool_id="tool", command=("{python}", "-c", code), timeout_sec=0.5)
+    profile = ToolSpec(tool_id="tool", command=("{python}", "-c", code), timeout_sec=0.5)
     result = ToolBreakers(store, SETTINGS).call("tool", lambda: run(profile, tmp_path))
     assert result.exit_code != 0 or "SystemExit(0)" in code
     assert breaker_of(store).failure_count == int(counts)
 
 
-def run(profile: ToolProfile, worktree: Path) -> ProcessResult:
+def run(profile: ToolSpec, worktree: Path) -> ProcessResult:
     environment = Environment(Path(sys.executable))
     return run_tool(profile, worktree=worktree, environment=environment, values=ToolValues())
 
 
 def test_a_missing_program_counts(store: Store, tmp_path: Path) -> None:
     """It is a fault of this machine."""
-    profile = ToolProfile(tool_id="tool", command=("/no/such/program",))
+    profile = ToolSpec(tool_id="tool", command=("/no/such/program",))
     with pytest.raises(ToolUnavailable):
         ToolBreakers(store, SETTINGS).call("tool", lambda: run(profile, tmp_path))
     assert breaker_of(store).failure_count == 1

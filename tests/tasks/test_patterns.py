@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_acms.blocks.tool_profile import TaskKind
+from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.errors import InvalidDocument, UnknownName
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.patterns import PatternIndex

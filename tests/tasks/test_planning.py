@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_acms.blocks.config import ClusterBy, ClusteringSettings, ExecutionSettings
-from prefect_acms.blocks.tool_profile import TaskKind
+from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.errors import CyclicPlan, InvalidDocument
 from prefect_acms.tasks.clustering import cluster
 from prefect_acms.tasks.documents import document_bytes

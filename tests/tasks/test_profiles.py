@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_acms.blocks.tool_profile import PLACEHOLDERS, TaskKind, Tier, ToolProfile, placeholders_in
+from prefect_acms.blocks.tool_spec import PLACEHOLDERS, TaskKind, Tier, ToolSpec, placeholders_in
 from prefect_acms.canonical.errors import InvalidDocument, InvalidValue, UnknownName
 from prefect_acms.tasks.profiles import Toolbox, load_profiles
 
@@ -86,11 +86,11 @@ def test_capable_tools_have_every_capability_and_are_safe_enough() -> None:
 
 def test_tools_from_blocks_join_and_may_not_take_a_name() -> None:
     """One name is one tool."""
-    toolbox = load_profiles().with_profiles([ToolProfile(tool_id="mine", command=("mine",))])
+    toolbox = load_profiles().with_profiles([ToolSpec(tool_id="mine", command=("mine",))])
     assert toolbox.get("mine").command == ("mine",)
     assert toolbox.rules == load_profiles().rules
     with pytest.raises(InvalidValue, match="'mine': expected a name that no other tool has"):
-        toolbox.with_profiles([ToolProfile(tool_id="mine", command=("mine",))])
+        toolbox.with_profiles([ToolSpec(tool_id="mine", command=("mine",))])
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", [("bash", "fix.sh"), ("sh", "-x", "fix.sh", "-c"), ("/opt/my tools/x", "{files}")])
 def test_a_script_is_no_shell_string(command: tuple[str, ...]) -> None:
     """What runs a file with arguments is fine; the shell reads no text of ours."""
-    assert ToolProfile(tool_id="x", command=command).command == command
+    assert ToolSpec(tool_id="x", command=command).command == command
 
 
 def test_a_literal_brace_is_doubled() -> None:
@@ -176,7 +176,7 @@ def test_a_literal_brace_is_doubled() -> None:
 def test_an_argument_is_accepted_only_if_all_of_its_placeholders_are_known(argument: str) -> None:
     """Whatever is written there, it is either understood whole or refused."""
     try:
-        profile = ToolProfile(tool_id="x", command=("x", argument))
+        profile = ToolSpec(tool_id="x", command=("x", argument))
     except ValueError:
         return
     assert profile.placeholders <= PLACEHOLDERS
@@ -185,5 +185,5 @@ def test_an_argument_is_accepted_only_if_all_of_its_placeholders_are_known(argum
 
 def test_a_toolbox_lists_its_tools_by_name() -> None:
     """Whatever order they came in."""
-    box = Toolbox([ToolProfile(tool_id=name, command=("x",)) for name in ("b", "c", "a")])
+    box = Toolbox([ToolSpec(tool_id=name, command=("x",)) for name in ("b", "c", "a")])
     assert [one.tool_id for one in box] == ["a", "b", "c"]

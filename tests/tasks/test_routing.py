@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_acms.blocks.routing_rule import RoutingRule, Strategy
-from prefect_acms.blocks.tool_profile import TaskKind, Tier, ToolProfile
+from prefect_acms.blocks.tool_spec import TaskKind, Tier, ToolSpec
 from prefect_acms.canonical.errors import ToolUnavailable
 from prefect_acms.dao.store import Store, open_store
 from prefect_acms.tasks.profiles import Toolbox, load_profiles
 from prefect_acms.tasks.routing import Router, score
 
 TOOLS = Toolbox(
-    ToolProfile(tool_id=name, command=("x",), task_kinds=(TaskKind.IMPLEMENTATION,), domains=("python",))
+    ToolSpec(tool_id=name, command=("x",), task_kinds=(TaskKind.IMPLEMENTATION,), domains=("python",))
     for name in ("c", "a", "b")
 )
 

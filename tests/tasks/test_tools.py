@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_acms.blocks.config import EnvironmentSettings
-from prefect_acms.blocks.tool_profile import ToolProfile
+from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.canonical.errors import GuardrailViolation, InvalidValue, ToolFailed, ToolUnavailable
 from prefect_acms.tasks.environment import Environment, environment_for
 from prefect_acms.tasks.guardrails import escape
@@ -32,14 +32,14 @@ SHOW_ARGUMENTS = "import sys; print('\\n'.join(sys.argv[1:]))"
 HERE = Environment(Path(sys.executable), {"PATH": "/usr/bin:/bin"})
 
 
-def python(code: str, *arguments: str, **fields: object) -> ToolProfile:
+def python(code: str, *arguments: str, **fields: object) -> ToolSpec:
     """A tool that is a line of Python."""
     content = {"tool_id": "line", "command": ("{python}", "-c", code.replace("{", "{{").replace("}", "}}"), *arguments)}
-    return ToolProfile.model_validate({**content, **fields})
+    return ToolSpec.model_validate({**content, **fields})
 
 
 def run(
-    profile: ToolProfile, worktree: Path, values: ToolValues | None = None, timeout_sec: float | None = None
+    profile: ToolSpec, worktree: Path, values: ToolValues | None = None, timeout_sec: float | None = None
 ) -> ProcessResult:
     environment = environment_for(worktree, worktree, EnvironmentSettings())
     given = values or ToolValues()
@@ -76,7 +76,7 @@ def test_whatever_a_file_is_called_its_argument_is_that_file_and_no_option(name:
 def test_the_two_interpreters_are_told_apart(tmp_path: Path) -> None:
     """{python} is the repository's, {acms_python} is ours."""
     environment = Environment(tmp_path / "python", {})
-    profile = ToolProfile(tool_id="x", command=("{python}", "{acms_python}"))
+    profile = ToolSpec(tool_id="x", command=("{python}", "{acms_python}"))
     argv = tool_argv(profile, worktree=tmp_path, environment=environment, values=ToolValues())
     assert argv == (str(tmp_path / "python"), sys.executable)
 
@@ -159,8 +159,8 @@ def test_the_shorter_timeout_counts_and_the_tool_is_killed(tmp_path: Path) -> No
 def test_a_missing_program_or_module_is_said_to_be_unavailable(tmp_path: Path) -> None:
     """`python -m` ends with 1, as a linter that has found something does; the two are told apart."""
     with pytest.raises(ToolUnavailable, match="no-such-program"):
-        run(ToolProfile(tool_id="x", command=("no-such-program",)), tmp_path)
-    absent = ToolProfile(tool_id="x", command=("{python}", "-m", "no_such_module"), expected_exit_codes=(0, 1))
+        run(ToolSpec(tool_id="x", command=("no-such-program",)), tmp_path)
+    absent = ToolSpec(tool_id="x", command=("{python}", "-m", "no_such_module"), expected_exit_codes=(0, 1))
     with pytest.raises(ToolUnavailable, match=r"tool x is not available: .* has no module no_such_module"):
         run(absent, tmp_path)
     findings = python("import sys; print('No module named this', file=sys.stderr); sys.exit(1)")
