@@ -241,7 +241,11 @@ def test_a_tool_of_ones_own_fixes_the_gaps_of_a_report(
     entry = {"id": "1", "title": "spelling", "source": "speller", "category": "spelling", "file_paths": ["app.py"]}
     report.write_text(json.dumps({"version": "1", "generated_at": "2026-01-01T00:00:00Z", "gaps": [entry]}))
     tools = tmp_path / "tools.toml"
-    script = "import sys, pathlib\nfor p in map(pathlib.Path, sys.argv[1:]): p.write_text(p.read_text().replace('el', 'ell'))"
+    script = (
+        "import pathlib, sys\n"
+        "for path in map(pathlib.Path, sys.argv[1:]):\n"
+        "    path.write_text(path.read_text().replace('helo', 'hello'))\n"
+    )
     tools.write_text(
         f"""
 [tools.speller]
