@@ -36,9 +36,10 @@ def upgrade(revision: str, database_url: str | None) -> None:
 @click.argument("revision")
 @database_option
 def downgrade(revision: str, database_url: str | None) -> None:
-    """Migrate the database down to a revision; `base` leaves no table.
+    """Migrate the database down to a revision.
 
-    What the later revisions brought is lost; of a SQLite file a copy is made first.
+    No row is lost: what the older revision has no place for is set aside, and comes back with the next upgrade. Of a
+    SQLite file a copy is made first.
     """
     from prefect_acms.dao.connections import shown
     from prefect_acms.dao.home import database_url as chosen
