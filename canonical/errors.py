@@ -25,6 +25,7 @@ The class writes the sentence, the raise site passes the facts::
     │   ├── OperatorRequired          the edge needs a named person or policy
     │   ├── LostRace                  somebody else changed the row first
     │   ├── Superseded                a newer driver of the run took over
+    │   ├── RunEnding                 its driver is ending the run
     │   └── StateAssignmentRefused    a write to `state` round the service
     ├── InvalidMachine                a lifecycle table that is wrong
     ├── ChainBroken                   the audit chain does not verify
@@ -184,6 +185,12 @@ class Superseded(TransitionError):
     """The caller no longer drives this run."""
 
     sentence = "run {run_id} has a newer driver: epoch {held} is held, the run is at {current}"
+
+
+class RunEnding(TransitionError):
+    """The run is being ended: whoever still works for it may write nothing more."""
+
+    sentence = "run {run_id} is being ended: nothing more is started or stored for it"
 
 
 class StateAssignmentRefused(TransitionError):

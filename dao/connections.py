@@ -17,6 +17,9 @@ from prefect_acms.dao.refusals import refuse_writes
 
 Synchronous = Literal["FULL", "NORMAL"]
 
+BUSY_TIMEOUT_SEC = 30.0
+"""How long another process is waited for, where neither the caller nor the URL says otherwise."""
+
 _REFUSALS = frozenset({"IntegrityError", "DataError", "ProgrammingError", "OverflowError", "UnicodeError"})
 """Names of driver errors that blame the row and not the database; sqlite3 and psycopg share them."""
 
@@ -40,6 +43,17 @@ def address(url: str) -> URL:
 def shown(url: URL | str) -> str:
     """The URL as a person may see it: without its password."""
     return make_url(url).render_as_string(hide_password=True)
+
+
+def patience(url: URL, given: float | None) -> float:
+    """Seconds to wait for another process: given, or the `?timeout=` of a SQLite URL; raises StoreUnavailable."""
+    if given is not None or url.get_backend_name() != "sqlite":
+        return BUSY_TIMEOUT_SEC if given is None else given
+    told = url.query.get("timeout", str(BUSY_TIMEOUT_SEC))
+    try:
+        return float(str(told))
+    except ValueError:
+        raise StoreUnavailable(url=shown(url), problem=f"its timeout is {told!r}, not a number of seconds") from None
 
 
 def engine_for(url: URL, *, synchronous: Synchronous, busy_timeout_sec: float) -> Engine:

@@ -10,7 +10,8 @@ from prefect_acms.canonical.errors import InvalidValue, LostRace, MissingColumn,
 from prefect_acms.canonical.events import Event
 from prefect_acms.canonical.machine import Edge, Severity
 from prefect_acms.dao.chain import GLOBAL, chain_of
-from prefect_acms.dao.lifecycles import SERVICE_OWNS, Lifecycle, Reading
+from prefect_acms.dao.encoding import SERVICE_OWNS, Reading
+from prefect_acms.dao.lifecycles import Lifecycle
 from prefect_acms.dao.reading import Dao
 from prefect_acms.dao.schema import StateRow
 from prefect_acms.dao.statements import Statement
@@ -196,16 +197,17 @@ class Deciding(Dao[S], Generic[S]):
         else:
             changed = self._desk.run_many(sql, [step.parameters for step in steps], about).rowcount
         if changed != len(steps):
-            self._lost([step.row for step in steps])
+            self._lost([step.row for step in steps], str(steps[0].edge.target))
 
-    def _lost(self, rows: Sequence[dict[str, Any]]) -> NoReturn:
+    def _lost(self, rows: Sequence[dict[str, Any]], target: str | None = None) -> NoReturn:
         """Name the row that somebody else changed; what was written before it in the same step must not stay."""
         found = self._fetch([row["id"] for row in rows], self._life.reading(), lock=False)
-        versions = [(row, found.get(row["id"], {}).get("version")) for row in rows]
-        row, version = next(((r, v) for r, v in versions if v not in {r["version"], r["version"] + 1}), versions[0])
-        error = LostRace(entity=self.entity, id=row["id"], seen=row["version"], found=version)
-        self._desk.failure = error
-        raise error
+        gone = {"state": None, "version": None}
+        pairs = [(row, found.get(row["id"], gone)) for row in rows]
+        ours = [(row["version"] + 1, target) == (now["version"], now["state"]) for row, now in pairs]
+        row, now = pairs[ours.index(False)] if False in ours else pairs[0]
+        self._desk.failure = LostRace(entity=self.entity, id=row["id"], seen=row["version"], found=now["version"])
+        raise self._desk.failure
 
     def _tell(
         self, row: Values, cause: Cause, *, now: str, from_state: str | None, to_state: str, severity: Severity,

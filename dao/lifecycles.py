@@ -1,31 +1,24 @@
-"""A table with a lifecycle as the transition service sees it: how values are stored, and its statements."""
+"""A table with a lifecycle as the transition service sees it: its statements, each compiled once."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from enum import Enum
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import JSON, Boolean, Column, Table, Text, insert, literal_column, null, select, update
+from sqlalchemy import Column, insert, literal_column, null, select, update
 from sqlalchemy.orm import make_transient_to_detached
 
-from prefect_acms.canonical.clock import utc_text
-from prefect_acms.canonical.errors import InvalidValue, UnknownName
+from prefect_acms.canonical.errors import InvalidValue
 from prefect_acms.canonical.machine import Edge, Fill, Machine
-from prefect_acms.dao.chain import canonical_json
+from prefect_acms.dao.encoding import Encoder, Reading
 from prefect_acms.dao.redaction import Scrubber
-from prefect_acms.dao.schema import MOMENT, StateRow, table_of
+from prefect_acms.dao.schema import StateRow, table_of
 from prefect_acms.dao.statements import Compiler, Statement, parameter
 
 S = TypeVar("S", bound=StateRow)
-Encode = Callable[[Any], Any]
 Values = Mapping[str, Any]
 
-_MOMENT_WIDTH = 27
 _ALWAYS = frozenset({"id", "state", "version", "updated_at", "run_id", "workstream_id"})
 _GATHERED_FROM: Mapping[str, tuple[str, ...]] = {
     "workstreams": ("config",),
@@ -34,85 +27,6 @@ _GATHERED_FROM: Mapping[str, tuple[str, ...]] = {
     "exit_gate_states": ("task_id",),
 }
 """Fact -> the columns of the row from which it is gathered."""
-SERVICE_OWNS = frozenset({"id", "state", "version", "created_at", "updated_at"})
-"""Columns that nobody else writes."""
-
-
-class Encoder:
-    """Turns the values of one table's columns into what the driver stores; refuses what can't be stored."""
-
-    def __init__(self, table: Table, scrubber: Scrubber) -> None:
-        self._table = table.name
-        self._scrubber = scrubber
-        self._by_column = {column.name: self._encode_of(column) for column in table.columns}
-
-    def __call__(self, name: str, value: Any) -> Any:
-        """The stored form of a value; raises UnknownName for a column that is not there, InvalidValue."""
-        if name not in self._by_column:
-            self.know(name)
-        return None if value is None else self._by_column[name](value)
-
-    def know(self, name: str) -> None:
-        """Raises UnknownName for a column that is not there."""
-        if name not in self._by_column:
-            known = sorted(set(self._by_column) - SERVICE_OWNS)
-            raise UnknownName(kind=f"column of {self._table}", name=name, known=known)
-
-    def _encode_of(self, column: Column[Any]) -> Encode:
-        field, scrubber = f"{self._table}.{column.name}", self._scrubber
-        if isinstance(column.type, JSON):
-            return lambda value: canonical_json(json_value(field, value, scrubber))
-        if column.type is MOMENT:
-            return lambda value: _moment_text(field, value)
-        if isinstance(column.type, Text):
-            return lambda value: scrubber.text(str(_plain(field, value)))
-        return lambda value: _plain(field, value)
-
-
-def _plain(field: str, value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, str | int | float):
-        return value
-    raise InvalidValue(field=field, value=value, expected="a text, a number or a truth value")
-
-
-def _moment_text(field: str, value: Any) -> str:
-    if isinstance(value, datetime):
-        return utc_text(value)
-    if isinstance(value, str) and len(value) == _MOMENT_WIDTH and value.endswith("Z"):
-        return value
-    raise InvalidValue(field=field, value=value, expected="a datetime, or UTC text with microseconds and Z")
-
-
-def json_value(field: str, value: Any, scrubber: Scrubber) -> Any:
-    """The value as JSON would give it back, without secrets; raises InvalidValue for what JSON doesn't know."""
-    try:
-        return json.loads(canonical_json(scrubber.value(value)))
-    except (TypeError, ValueError, RecursionError) as problem:
-        raise InvalidValue(field=field, value=value, expected=f"a JSON value ({problem})") from None
-
-
-class Reading:
-    """Which columns a read fetches, and how a fetched row becomes values by name."""
-
-    def __init__(self, columns: Sequence[Column[Any]]) -> None:
-        self.names = tuple(column.name for column in columns)
-        self._json = tuple(column.name for column in columns if isinstance(column.type, JSON))
-        self._truths = tuple(column.name for column in columns if isinstance(column.type, Boolean))
-
-    def __call__(self, values: Sequence[Any]) -> dict[str, Any]:
-        """The row by column name, as Python values: JSON is read, and SQLite's 0 and 1 are truth values."""
-        row = dict(zip(self.names, values, strict=True))
-        for name in self._json:
-            if isinstance(row[name], str):
-                row[name] = json.loads(row[name])
-        for name in self._truths:
-            if row[name] is not None:
-                row[name] = bool(row[name])
-        return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +61,8 @@ class Lifecycle(Generic[S]):
         self.entity = row.machine.entity
         self.table = table_of(row)
         self.encode = Encoder(self.table, scrubber)
-        self.every = Reading(list(self.table.columns))
+        self.every = Reading(list(self.table.columns), json_as_text=not locks)
+        self.as_written = Reading(list(self.table.columns), json_as_text=True)
         self.run_key = "id" if self.entity == "run" else self._if_there("run_id")
         self.workstream_key = "id" if self.entity == "workstream" else self._if_there("workstream_id")
         self._compile = compiler
@@ -171,8 +86,12 @@ class Lifecycle(Generic[S]):
         found = self._readings.get((trigger, also))
         if found is None:
             wanted = {*_ALWAYS, *also, *self._looked_at.get(trigger, ())}
-            found = self._readings[trigger, also] = Reading([c for c in self.table.columns if c.name in wanted])
+            found = self._readings[trigger, also] = self._reading_of(wanted)
         return found
+
+    def _reading_of(self, names: set[str]) -> Reading:
+        columns = [column for column in self.table.columns if column.name in names]
+        return Reading(columns, json_as_text=not self._locks)
 
     def select(self, reading: Reading, count: int, *, lock: bool) -> Statement:
         """SELECT by `count` ids, locking the rows where the database locks rows."""

@@ -12,16 +12,13 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from prefect_acms.canonical.errors import InvalidValue, StoreUnavailable, UnknownName
-from prefect_acms.dao.connections import address, shown
+from prefect_acms.dao.connections import address, patience, shown
 
 VERSIONS = ("base", "001", "002", "003", "004", "005", "006", "007", "008", "009")
 """Every version of the schema, oldest first; a test holds it equal to the folder of migrations."""
 
 HEAD = VERSIONS[-1]
 """The version that this program works with."""
-
-BUSY_TIMEOUT_SEC = 30.0
-"""How long another process is waited for."""
 
 _LOCK_ID = 0x61636D73
 """The key of PostgreSQL's advisory lock under which one process at a time migrates: `acms` in ASCII."""
@@ -32,23 +29,23 @@ def head() -> str:
     return HEAD
 
 
-def current(url: str, busy_timeout_sec: float = BUSY_TIMEOUT_SEC) -> str | None:
+def current(url: str, busy_timeout_sec: float | None = None) -> str | None:
     """The version of the database, `base` while nothing is in it, None where there is no file."""
     parsed = address(url)
     file = _file(parsed)
     if file is not None and not file.exists():
         return None
-    with _connected(parsed, busy_timeout_sec, begin="BEGIN") as connection:
+    with _connected(parsed, patience(parsed, busy_timeout_sec), begin="BEGIN") as connection:
         return _version(connection)
 
 
-def prepare(url: str, busy_timeout_sec: float = BUSY_TIMEOUT_SEC) -> None:
+def prepare(url: str, busy_timeout_sec: float | None = None) -> None:
     """Create a new database or upgrade an older one; one that is at head is only looked at, without Alembic."""
     if current(url, busy_timeout_sec) != HEAD:
         upgrade(url, busy_timeout_sec=busy_timeout_sec)
 
 
-def upgrade(url: str, to: str = "head", busy_timeout_sec: float = BUSY_TIMEOUT_SEC) -> None:
+def upgrade(url: str, to: str = "head", busy_timeout_sec: float | None = None) -> None:
     """Bring the database up to a version, a transaction a migration: a step that fails leaves the version before it."""
     with _held(url, to, busy_timeout_sec) as (connection, found, target):
         if _rank(found) > _rank(target):
@@ -57,7 +54,7 @@ def upgrade(url: str, to: str = "head", busy_timeout_sec: float = BUSY_TIMEOUT_S
             _run(connection, found, target)
 
 
-def downgrade(url: str, to: str, busy_timeout_sec: float = BUSY_TIMEOUT_SEC) -> Path | None:
+def downgrade(url: str, to: str, busy_timeout_sec: float | None = None) -> Path | None:
     """Take the database down to a version; gives the backup made beside the file, None where nothing was to do.
 
     On PostgreSQL no backup is made: take one with `pg_dump`. Rows that the older version has no place for stay in the
@@ -82,13 +79,14 @@ def _file(url: URL) -> Path | None:
 
 
 @contextmanager
-def _held(url: str, to: str, busy_timeout_sec: float) -> Iterator[tuple[Connection, str, str]]:
+def _held(url: str, to: str, busy_timeout_sec: float | None) -> Iterator[tuple[Connection, str, str]]:
     """The database under its migration lock, the version found and the version wanted."""
     target = HEAD if to == "head" else to
     if target not in VERSIONS:
         raise UnknownName(kind="schema version", name=to, known=[*VERSIONS, "head"])
     parsed = address(url)
-    with _alone(parsed, busy_timeout_sec), _connected(parsed, busy_timeout_sec, begin="BEGIN IMMEDIATE") as connection:
+    wait = patience(parsed, busy_timeout_sec)
+    with _alone(parsed, wait), _connected(parsed, wait, begin="BEGIN IMMEDIATE") as connection:
         if parsed.get_backend_name() == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_lock({_LOCK_ID})")  # goes with the connection
             connection.commit()

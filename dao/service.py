@@ -11,7 +11,7 @@ from prefect_acms.canonical.events import CREATED, Event, Notice
 from prefect_acms.canonical.machine import Severity
 from prefect_acms.canonical.names import stored_name
 from prefect_acms.dao.deciding import Cause, Deciding, Values
-from prefect_acms.dao.lifecycles import json_value
+from prefect_acms.dao.encoding import json_value
 from prefect_acms.dao.schema import StateRow
 
 S = TypeVar("S", bound=StateRow)
@@ -41,7 +41,7 @@ class StateDao(Deciding[S]):
         stored = {name: life.encode(name, value) for name, value in values.items()}
         unit.trail.head(self._chain(stored))
         self._desk.run(life.insert.sql, life.insert.bind(stored), (life.entity, stored["id"]))
-        row = life.every([stored[name] for name in life.every.names])
+        row = life.as_written([stored[name] for name in life.every.names])
         place = {"now": cause.now, "from_state": None, "to_state": row["state"], "workstream_id": self._workstream(row)}
         self._tell(row, cause, **place, severity=Severity.INFO)
         return life.detached(row)

@@ -17,7 +17,7 @@ from prefect_acms.canonical.clock import Clock, system_clock
 from prefect_acms.canonical.errors import StoreUnavailable
 from prefect_acms.canonical.events import Event
 from prefect_acms.dao import migration
-from prefect_acms.dao.connections import Desk, Synchronous, address, engine_for, shown
+from prefect_acms.dao.connections import Desk, Synchronous, address, engine_for, patience, shown
 from prefect_acms.dao.facts import Asker
 from prefect_acms.dao.home import database_url
 from prefect_acms.dao.ids import Ids
@@ -43,24 +43,26 @@ def open_store(
     clock: Clock = system_clock,
     ids: Ids | None = None,
     synchronous: Synchronous = "FULL",
-    busy_timeout_sec: float = 30.0,
+    busy_timeout_sec: float | None = None,
     redact: Redact | None = None,
 ) -> Store:
     """Open the canonical database, making it where there is none; raises StoreUnavailable.
 
     With `synchronous` FULL a transition that was reported survives a power cut; NORMAL may lose the last ones, is
     never corrupt, and is several times faster. `redact` takes secrets out of texts; by default the values of the
-    environment variables that look like keys.
+    environment variables that look like keys. Who holds the database is waited for `busy_timeout_sec`; without it, as
+    long as the URL says (`sqlite:///canonical.db?timeout=5`), or 30 s.
     """
     parsed = address(database_url(url))
+    wait = patience(parsed, busy_timeout_sec)
     try:
-        migration.prepare(parsed.render_as_string(hide_password=False), busy_timeout_sec)
-        engine = engine_for(parsed, synchronous=synchronous, busy_timeout_sec=busy_timeout_sec)
+        migration.prepare(parsed.render_as_string(hide_password=False), wait)
+        engine = engine_for(parsed, synchronous=synchronous, busy_timeout_sec=wait)
     except OSError as problem:
         raise StoreUnavailable(url=shown(parsed), problem=str(problem)) from None
     except ImportError as problem:
         raise StoreUnavailable(url=shown(parsed), problem=f"its driver is missing ({problem})") from None
-    return Store(engine, clock, ids or Ids(clock=clock), Scrubber(redact), busy_timeout_sec)
+    return Store(engine, clock, ids or Ids(clock=clock), Scrubber(redact), wait)
 
 
 class _Seat:

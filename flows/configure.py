@@ -11,10 +11,12 @@ from pydantic import BaseModel, ConfigDict
 from prefect_acms.blocks.config import Mode, PipelineConfig
 from prefect_acms.canonical.errors import InvalidValue, RepositoryUnfit
 from prefect_acms.canonical.run import RunTrigger
+from prefect_acms.dao.home import require_home
 from prefect_acms.tasks.documents import read_report, write_atomically
 from prefect_acms.tasks.driving import drive_run, phase, shared_store
 from prefect_acms.tasks.ending import end_run
 from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.profiles import load_profiles
 from prefect_acms.tasks.sources import load_sources
 from prefect_acms.tasks.stored_plans import stored_plan
@@ -36,9 +38,12 @@ def check_config(config: PipelineConfig) -> Repository:
     """
     repository = Repository.open(config.repository)
     repository.require_fit(allow_dirty=config.allow_dirty)
+    folder_of_runs(repository)
+    require_home()
     if config.mode is not Mode.EXECUTE_ONLY:
         _check_discovery(config)
     load_profiles(config.execution.tool_files)
+    PatternIndex.load(config.execution.tool_files)
     if not (config.gates.lint_enabled or config.gates.unit_enabled):
         raise InvalidValue(field="gates", value="none enabled", expected="at least one gate, or nothing judges a patch")
     interpreter = config.environment.interpreter
@@ -64,7 +69,7 @@ async def configure_run(config: PipelineConfig) -> RunHandle:
     repository = check_config(config)
     store = shared_store(config.database_url)
     if config.mode is Mode.EXECUTE_ONLY:
-        stored_plan(config, repository, store)
+        stored_plan(config, repository, lambda: store)
     base_commit = repository.head()
     with store.begin() as dao:
         run = dao.runs.create(
@@ -96,11 +101,17 @@ def _pipeline_run_id() -> str | None:
     return found
 
 
-def make_folder(repository: Repository, run_id: str) -> Path:
-    """The folder of a run's files in the repository; it brings its own .gitignore, so no file of the user's changes."""
+def folder_of_runs(repository: Repository) -> Path:
+    """Where the files of all runs lie; raises RepositoryUnfit when something else has that name."""
     top = repository.top / ".acms_runs"
     if top.is_symlink() or (top.exists() and not top.is_dir()):
         raise RepositoryUnfit(path=repository.top, problem=".acms_runs is not a folder")
+    return top
+
+
+def make_folder(repository: Repository, run_id: str) -> Path:
+    """The folder of a run's files in the repository; it brings its own .gitignore, so no file of the user's changes."""
+    top = folder_of_runs(repository)
     folder = top / run_id
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(top / ".gitignore", b"*\n")

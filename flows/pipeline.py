@@ -149,9 +149,9 @@ def run_pipeline(config: PipelineConfig, store_listener: Listener | None = None)
     The listener is told every event of the store after its commit, in order.
     """
     repository = check_config(config)
-    store = shared_store(config.database_url)
     if config.mode is Mode.EXECUTE_ONLY:
-        stored_plan(config, repository, store)
+        stored_plan(config, repository, lambda: shared_store(config.database_url))
+    store = shared_store(config.database_url)
     unsubscribe = store.subscribe(store_listener) if store_listener else None
     try:
         outcome = asyncio.run(_awaited(config))

@@ -45,7 +45,7 @@ class Schedule:
         return taken
 
     def ended(self, name: str, *, well: bool) -> list[str]:
-        """Record the end of a node; returns the nodes that can never start because of it, in order.
+        """Record the end of a node; returns the nodes that can never start and wait for nothing more, upstreams first.
 
         A lost node counts as ended: what comes only `after` it goes on.
         """
@@ -61,9 +61,11 @@ class Schedule:
                 self._waiting[dependent] -= 1
                 if not good and current in self._nodes[dependent].needs:
                     self._lost.add(dependent)
+                if self._waiting[dependent] > 0:
+                    continue
                 if dependent in self._lost:
                     lost.append(dependent)
                     ending.append((dependent, False))
-                elif self._waiting[dependent] == 0:
+                else:
                     self._startable.append(dependent)
-        return sorted(set(lost), key=self._order.__getitem__)
+        return lost

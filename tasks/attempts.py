@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from prefect_acms.canonical.clock import utc_text
-from prefect_acms.canonical.errors import AcmsError, ToolTimedOut, TransitionError
+from prefect_acms.canonical.errors import AcmsError, GuardRefused, ToolTimedOut, TransitionError
 from prefect_acms.canonical.gap import GapState, GapTrigger
 from prefect_acms.canonical.task import TaskState, TaskTrigger
-from prefect_acms.canonical.worker import WorkerTrigger
+from prefect_acms.canonical.worker import WorkerState, WorkerTrigger
 from prefect_acms.canonical.workstream import WorkstreamState, WorkstreamTrigger
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.dao.tasks import TaskRow
@@ -49,7 +49,7 @@ def perform(drive: Drive, task_id: str, work: Work, *, task_run_id: str | None =
     with drive.reading() as dao:
         task = dao.tasks.get(task_id)
     left = drive.config.resilience.model_copy(update={"max_retries": task.max_retries - task.retry_count})
-    policy = retrying(left, seed=task_id, on_retry=attempts.pause)
+    policy = retrying(left, seed=task_id, sleep=attempts.sleep, on_retry=attempts.pause)
     try:
         executed = policy(attempts.once)
     except _Refused as refused:
@@ -107,9 +107,8 @@ class _Attempts:
                 dao.gaps.advance(gap.id, GapTrigger.TASK_STARTED)
 
     def _free_worker(self, dao: UnitOfWork) -> None:
-        if self.worker_id is not None:
-            dao.workers.advance(self.worker_id, WorkerTrigger.TASK_FINISHED, current_load=0)
-            self.worker_id = None
+        free_worker(dao, self.worker_id)
+        self.worker_id = None
 
     def pause(self, _retries: int, delay_sec: float, error: BaseException) -> None:
         """Before the delay of a retry: the task is `retrying`, its worker free for others."""
@@ -125,6 +124,10 @@ class _Attempts:
                 last_error=str(error),
             )
             self._free_worker(dao)
+
+    def sleep(self, delay_sec: float) -> None:
+        """Wait out the delay of a retry, or until the run is being ended."""
+        self.drive.stopping.wait(delay_sec)
 
     def fail(self, error: Exception) -> None:
         """The last attempt is over, or the error is one that no retry mends."""
@@ -163,10 +166,44 @@ class _Attempts:
         with self.drive.begin() as dao:
             if noted:
                 dao.tasks.change(self.task_id, metadata=noted)
-            if finished.problem is None:
-                dao.tasks.advance(self.task_id, TaskTrigger.VALIDATION_PASSED, reason=finished.partial)
-            else:
-                dao.tasks.advance(self.task_id, TaskTrigger.VALIDATION_FAILED, last_error=finished.problem)
+            problem = finished.problem
+            if problem is None:
+                try:
+                    dao.tasks.advance(self.task_id, TaskTrigger.VALIDATION_PASSED, reason=finished.partial)
+                except GuardRefused as refused:
+                    problem = str(refused)
+            if problem is not None:
+                dao.tasks.advance(self.task_id, TaskTrigger.VALIDATION_FAILED, last_error=problem)
+
+
+def fail_task(dao: UnitOfWork, task_id: str, reason: str) -> None:
+    """Fail a task that nobody works on any more, from wherever it was left, and free its worker; an ended one stays."""
+    task = dao.tasks.get(task_id)
+    match task.state:
+        case TaskState.RUNNING:
+            dao.tasks.advance(
+                task_id, TaskTrigger.WORKER_LOST, to=TaskState.FAILED, facts={"retryable": False}, last_error=reason
+            )
+            free_worker(dao, task.worker_id)
+        case TaskState.VALIDATING:
+            dao.tasks.advance(task_id, TaskTrigger.VALIDATION_FAILED, last_error=reason)
+        case TaskState.RETRYING:
+            dao.tasks.advance(task_id, TaskTrigger.RETRY_DELAY_ELAPSED, reason=reason)
+            give_up_task(dao, task_id, reason, [reason])
+        case TaskState.QUEUED:
+            give_up_task(dao, task_id, reason, [reason])
+
+
+def give_up_task(dao: UnitOfWork, task_id: str, reason: str, blocked_by: Sequence[str]) -> None:
+    """Fail a task that was never started and never will be."""
+    dao.tasks.advance(task_id, TaskTrigger.DEPENDENCY_CHECK_FAILED, reason=reason, blocked_by=list(blocked_by))
+    dao.tasks.advance(task_id, TaskTrigger.DEPENDENCY_UNSATISFIABLE, last_error=reason)
+
+
+def free_worker(dao: UnitOfWork, worker_id: str | None) -> None:
+    """Let a worker take the next task; one that is not busy stays as it is."""
+    if worker_id is not None and dao.workers.get(worker_id).state == WorkerState.BUSY:
+        dao.workers.advance(worker_id, WorkerTrigger.TASK_FINISHED)
 
 
 def _trigger_of(error: BaseException) -> TaskTrigger:

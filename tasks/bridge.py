@@ -16,11 +16,12 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect_acms.canonical.events import Notice
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.run import RunState, RunTrigger
-from prefect_acms.canonical.task import TaskState, TaskTrigger
+from prefect_acms.canonical.task import TaskState
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store
 from prefect_acms.dao.tasks import TaskRow
-from prefect_acms.tasks.driving import drive_run, drives, shared_store
+from prefect_acms.tasks.attempts import fail_task
+from prefect_acms.tasks.driving import drive_run, drives, release_run, shared_store
 from prefect_acms.tasks.ending import end_run
 
 
@@ -88,14 +89,12 @@ def on_run_completed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any])
 
 def on_task_failed(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> None:
     """Prefect saw the task fail: a canonical task that is still running leaves by `worker_lost`."""
-    reason = _reported(task.name, state)
     for drive in drives():
-        with drive.begin() as dao:
+        with drive.reading() as dao:
             row = dao.tasks.by_task_run(str(task_run.id))
-            if row is not None and row.state == TaskState.RUNNING:
-                dao.tasks.advance(
-                    row.id, TaskTrigger.WORKER_LOST, to=TaskState.FAILED, facts={"retryable": False}, last_error=reason
-                )
+        if row is not None and row.run_id == drive.run_id and row.state == TaskState.RUNNING:
+            with drive.begin() as dao:
+                fail_task(dao, row.id, _reported(task.name, state))
 
 
 def _reported(name: str, state: State[Any]) -> str:
@@ -103,11 +102,19 @@ def _reported(name: str, state: State[Any]) -> str:
 
 
 def _end(flow_run: FlowRun, trigger: RunTrigger, reason: str) -> None:
-    store = _store_of(flow_run.parameters)
-    with store.begin() as dao:
-        run = dao.runs.by_flow_run(str(flow_run.id))
-    if run is not None and run.state not in MACHINES["run"].terminal:
+    end_run_of(str(flow_run.id), _store_of(flow_run.parameters), trigger, reason)
+
+
+def end_run_of(flow_run_id: str, store: Store, trigger: RunTrigger, reason: str) -> None:
+    """End the run that a Prefect flow run stands for, if there is one that still goes on, by taking it over."""
+    with store.begin(read_only=True) as dao:
+        run = dao.runs.by_flow_run(flow_run_id)
+    if run is None or run.state in MACHINES["run"].terminal:
+        return
+    try:
         end_run(drive_run(run.id, database=store.url), trigger, reason)
+    finally:
+        release_run(run.id)
 
 
 def _store_of(parameters: Mapping[str, Any]) -> Store:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prefect_acms.blocks.config import PipelineConfig
-from prefect_acms.canonical.errors import NotFound
+from prefect_acms.canonical.errors import NotFound, RunEnding, Superseded
 from prefect_acms.dao.home import acms_home, database_url
 from prefect_acms.dao.store import Store, UnitOfWork, open_store
 from prefect_acms.dao.unit import Fence
 from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.processes import stop_process
 
 
 @dataclass(eq=False)
@@ -31,10 +32,22 @@ class Drive:
     merging: threading.Lock = field(default_factory=threading.Lock)
     pids: set[int] = field(default_factory=set)
     baseline: Baseline | None = None
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set while the run is being ended: a thread that still works for it is refused from then on."""
 
     def begin(self) -> AbstractContextManager[UnitOfWork]:
-        """A unit of work that is refused once somebody else drives the run."""
+        """A unit of work that is refused once somebody else drives the run, or once it is being ended."""
+        self.require_going()
+        return self.ending()
+
+    def ending(self) -> AbstractContextManager[UnitOfWork]:
+        """A unit of work for whoever ends the run, refused once somebody else drives it."""
         return self.store.begin(fence=Fence(self.run_id, self.epoch))
+
+    def require_going(self) -> None:
+        """Raise RunEnding once the run is being ended."""
+        if self.stopping.is_set():
+            raise RunEnding(run_id=self.run_id)
 
     def reading(self) -> AbstractContextManager[UnitOfWork]:
         """A unit of work that only reads."""
@@ -43,11 +56,15 @@ class Drive:
     @contextmanager
     def watching(self) -> Iterator[Callable[[int], None]]:
         """Hands out what a started process is told to: it is stopped with the run, and forgotten after the block."""
+        self.require_going()
         started: list[int] = []
 
         def on_start(pid: int) -> None:
             started.append(pid)
             self.pids.add(pid)
+            if self.stopping.is_set():
+                # It was started between the last look and the stop, which did not know of it.
+                stop_process(pid)
 
         try:
             yield on_start
@@ -103,9 +120,14 @@ def drive_run(run_id: str, *, epoch: int | None = None, database: str | None = N
     store = shared_store(database)
     with store.begin() as dao:
         run = dao.runs.get(run_id)
+        if epoch is not None and epoch != run.epoch:
+            raise Superseded(run_id=run_id, held=epoch, current=run.epoch)
         held = dao.runs.take_over(run_id) if epoch is None else epoch
     config = PipelineConfig.model_validate(run.config)
     drive = Drive(store, run_id, held, config, Repository.open(Path(run.repo_root)), run.base_commit or "")
+    if known is not None:
+        # What the driver before has started in this process is still there to be stopped.
+        drive.pids, drive.baseline = known.pids, known.baseline
     with _LOCK:
         _DRIVES[run_id] = drive
     return drive
@@ -126,6 +148,7 @@ def release_run(run_id: str) -> None:
 @contextmanager
 def phase(drive: Drive, name: str) -> Iterator[dict[str, Any]]:
     """Record a phase of the run around a block of work; what the block puts into the dict is kept as its artifacts."""
+    drive.stopping.clear()
     with drive.begin() as dao:
         row = dao.phases.create(run_id=drive.run_id, name=name)
     artifacts: dict[str, Any] = {}
@@ -134,8 +157,8 @@ def phase(drive: Drive, name: str) -> Iterator[dict[str, Any]]:
         yield artifacts
         outcome = "completed"
     finally:
-        # The run may have been taken over meanwhile; then the phase is the new driver's to end.
-        with drive.store.begin() as dao:
+        # Once the run has been taken over, this process writes nothing more about it.
+        with suppress(Superseded), drive.ending() as dao:
             dao.phases.finish(row.id, outcome, artifacts)
 
 

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Iterable
 from typing import Any
 
 from prefect_acms.canonical.errors import GitFailed
 from prefect_acms.canonical.gap import GapState, GapTrigger
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
-from prefect_acms.canonical.run import RunTrigger
+from prefect_acms.canonical.run import RunState, RunTrigger
 from prefect_acms.canonical.task import TaskTrigger
 from prefect_acms.canonical.test_gate import TestGateState, TestGateTrigger
 from prefect_acms.canonical.uet_worker import UetWorkerState, UetWorkerTrigger
 from prefect_acms.canonical.verdicts import patch_on_run_end
 from prefect_acms.canonical.worker import WorkerState, WorkerTrigger
 from prefect_acms.canonical.workstream import WorkstreamTrigger
+from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.store import UnitOfWork
+from prefect_acms.dao.test_gates import TestGateRow
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.processes import stop_process
+from prefect_acms.tasks.processes import signal_group, stop_process
 from prefect_acms.tasks.worktrees import adopt_worktree
 
 CANCELLED_EXIT_CODE = -signal.SIGTERM
@@ -28,16 +31,21 @@ CANCELLED_EXIT_CODE = -signal.SIGTERM
 def end_run(drive: Drive, trigger: RunTrigger, reason: str, *, operator: str | None = None) -> None:
     """Cancel or fail a run: stop its tools, put its worktrees away, end its children, then the run itself.
 
-    A run that has ended already stays as it is, so that this may be told more than once.
+    A run that has ended already stays as it is, so that this may be told more than once; one that has never started
+    can only be canceled. Raises Superseded when somebody else drives it: then its worktrees are theirs.
     """
     stop_tools(drive)
+    with drive.ending() as dao:
+        dao.check_epoch(drive.run_id, drive.epoch)
     remove_worktrees(drive)
-    with drive.begin() as dao:
+    with drive.ending() as dao:
         run = dao.runs.get(drive.run_id)
         if run.state in MACHINES["run"].terminal:
             return
-        if run.state == "running":
-            _end_children(dao, drive.run_id, reason, cancelled=trigger is RunTrigger.USER_CANCELLED)
+        if run.state == RunState.PENDING:
+            dao.runs.advance(drive.run_id, RunTrigger.USER_CANCELLED, reason=reason, operator=operator)
+            return
+        _end_children(dao, drive, reason, cancelled=trigger is RunTrigger.USER_CANCELLED)
         columns: dict[str, Any] = {}
         if trigger in {RunTrigger.RUN_CRASHED, RunTrigger.INCOMPLETE, RunTrigger.CRITICAL_WORKSTREAM_FAILED}:
             columns["error"] = reason
@@ -47,8 +55,12 @@ def end_run(drive: Drive, trigger: RunTrigger, reason: str, *, operator: str | N
 
 
 def stop_tools(drive: Drive) -> None:
-    """End the process group of every tool and gate that this process runs for the run."""
-    for pid in sorted(drive.pids):
+    """End the process group of every tool and gate that this process runs for the run; no other is started."""
+    drive.stopping.set()
+    pids = sorted(drive.pids)
+    for pid in pids:
+        signal_group(pid, signal.SIGTERM)
+    for pid in pids:
         stop_process(pid)
         drive.pids.discard(pid)
 
@@ -68,9 +80,11 @@ def remove_worktrees(drive: Drive) -> None:
     drive.repository.prune()
 
 
-def _end_children(dao: UnitOfWork, run_id: str, reason: str, *, cancelled: bool) -> None:
-    _end_gates(dao, run_id, reason)
-    _end_patches(dao, run_id, reason)
+def _end_children(dao: UnitOfWork, drive: Drive, reason: str, *, cancelled: bool) -> None:
+    run_id = drive.run_id
+    for gate in dao.test_gates.of_run(run_id):
+        end_gate_early(dao, gate, reason)
+    end_patches(dao, drive, dao.ledger.of_run(run_id), reason)
     for task in dao.tasks.of_run(run_id):
         if task.state not in MACHINES["task"].terminal:
             dao.tasks.advance(
@@ -98,24 +112,27 @@ _GAP_END = {
 }
 
 
-def _end_gates(dao: UnitOfWork, run_id: str, reason: str) -> None:
-    for gate in dao.test_gates.of_run(run_id):
-        if gate.state == TestGateState.RUNNING:
-            dao.test_gates.advance(
-                gate.id,
-                TestGateTrigger.UNEXPECTED_EXIT_CODE,
-                reason=reason,
-                exit_code=CANCELLED_EXIT_CODE,
-                stdout="",
-                stderr=reason,
-                duration_sec=0.0,
-                timed_out=False,
-            )
+def end_gate_early(dao: UnitOfWork, gate: TestGateRow, reason: str) -> None:
+    """Fail a gate that was started and will say nothing more."""
+    if gate.state == TestGateState.RUNNING:
+        dao.test_gates.advance(
+            gate.id,
+            TestGateTrigger.UNEXPECTED_EXIT_CODE,
+            reason=reason,
+            exit_code=CANCELLED_EXIT_CODE,
+            stdout="",
+            stderr=reason,
+            duration_sec=0.0,
+            timed_out=False,
+        )
 
 
-def _end_patches(dao: UnitOfWork, run_id: str, reason: str) -> None:
-    for entry in dao.ledger.of_run(run_id):
-        if patch_on_run_end(entry.state) == PatchState.DROPPED:
+def end_patches(dao: UnitOfWork, drive: Drive, entries: Iterable[LedgerRow], reason: str) -> None:
+    """Settle patches that nobody goes on with: what is on the run's branch is committed, the rest is kept out of it."""
+    for entry in entries:
+        if entry.state == PatchState.VERIFIED and (commit := landed_commit(drive, entry)):
+            dao.ledger.advance(entry.id, PatchTrigger.COMMIT_SUCCEEDED, reason=reason, commit_sha=commit)
+        elif patch_on_run_end(entry.state) == PatchState.DROPPED:
             dao.ledger.advance(entry.id, PatchTrigger.RUN_ENDED, to=PatchState.DROPPED, reason=reason)
         elif entry.state in _QUARANTINED_BY:
             dao.ledger.advance(
@@ -126,6 +143,13 @@ def _end_patches(dao: UnitOfWork, run_id: str, reason: str) -> None:
                 facts={"reverted": True},
                 quarantine_reason=reason,
             )
+
+
+def landed_commit(drive: Drive, entry: LedgerRow) -> str | None:
+    """The commit of a patch, if it can be reached from the run's branch."""
+    commit: str | None = entry.info.get("commit")
+    result = drive.repository.ref(drive.result_ref)
+    return commit if commit and result and drive.repository.is_ancestor(commit, result) else None
 
 
 _QUARANTINED_BY = {

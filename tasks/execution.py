@@ -13,10 +13,10 @@ from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
 
 from prefect_acms.blocks.tool_spec import TaskKind
-from prefect_acms.canonical.errors import TransitionError
+from prefect_acms.canonical.errors import RunEnding, TransitionError
 from prefect_acms.canonical.task import TaskState, TaskTrigger
 from prefect_acms.canonical.workstream import WorkstreamState
-from prefect_acms.tasks.attempts import perform
+from prefect_acms.tasks.attempts import fail_task, give_up_task, perform
 from prefect_acms.tasks.bridge import on_task_failed, task_state
 from prefect_acms.tasks.driving import Drive, drive_run
 from prefect_acms.tasks.merging import settle
@@ -46,7 +46,7 @@ def run_task(run_id: str, epoch: int, task_id: str, label: str) -> State[Any]:
         row = perform(drive, task_id, lambda claimed: WORKS[kind](drive, claimed), task_run_id=task_run.id)
     except TransitionError as refusal:
         with drive.reading() as dao:
-            cancelled = dao.tasks.get(task_id).state == TaskState.CANCELLED
+            cancelled = isinstance(refusal, RunEnding) or dao.tasks.get(task_id).state == TaskState.CANCELLED
         message = f"{label}: {refusal}"
         return Cancelled(message=message) if cancelled else Failed(name="Refused", message=message)
     return task_state(row)
@@ -56,7 +56,10 @@ def run_task(run_id: str, epoch: int, task_id: str, label: str) -> State[Any]:
 def settle_workstream(run_id: str, epoch: int, workstream_id: str, label: str) -> State[Any]:
     """Merge a workstream whose tasks have ended, and give each of its gaps its fate."""
     drive = drive_run(run_id, epoch=epoch)
-    settle(drive, workstream_id)
+    try:
+        settle(drive, workstream_id)
+    except RunEnding as refusal:
+        return Cancelled(message=f"{label}: {refusal}")
     with drive.reading() as dao:
         row = dao.workstreams.get(workstream_id)
     if row.state == WorkstreamState.COMPLETED:
@@ -73,14 +76,10 @@ def queue_task(drive: Drive, task_id: str) -> None:
 
 
 def end_task(drive: Drive, task_id: str, future: PrefectFuture[Any]) -> str:
-    """The state of a task that Prefect is done with; one that was never started fails, with Prefect's reason."""
+    """The state of a task that Prefect is done with; one that did not come to its end fails, with Prefect's reason."""
     future.wait()
     with drive.begin() as dao:
-        row = dao.tasks.get(task_id)
-        if row.state == TaskState.QUEUED:
-            reason = f"it was not started: {future.state.message or future.state.name}"
-            dao.tasks.advance(task_id, TaskTrigger.DEPENDENCY_CHECK_FAILED, reason=reason, blocked_by=[reason])
-            dao.tasks.advance(task_id, TaskTrigger.DEPENDENCY_UNSATISFIABLE, last_error=reason)
+        fail_task(dao, task_id, f"it did not come to its end: {future.state.message or future.state.name}")
         return dao.tasks.get(task_id).state
 
 
@@ -94,5 +93,4 @@ def lose_tasks(drive: Drive, task_ids: Iterable[str], *, because: str) -> None:
             if not upstream:
                 # What it needs is completed, but the merge of its workstream failed: only a queued task may say so.
                 dao.tasks.advance(task_id, TaskTrigger.SCHEDULER_ASSIGNED, reason=reason)
-            dao.tasks.advance(task_id, TaskTrigger.DEPENDENCY_CHECK_FAILED, reason=reason, blocked_by=names)
-            dao.tasks.advance(task_id, TaskTrigger.DEPENDENCY_UNSATISFIABLE, last_error=reason)
+            give_up_task(dao, task_id, reason, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -13,18 +14,22 @@ from prefect_acms.dao.tasks import TaskRow
 
 def resolve_gaps(dao: UnitOfWork, workstream_id: str, *, remaining: Collection[str], merged_into: str) -> None:
     """Resolve the gaps that the re-scan no longer finds; the commit that was scanned is kept with each."""
+    rescan = {"rescan_fingerprints": frozenset(remaining)}
     for gap in dao.gaps.of_workstream(workstream_id):
         if gap.state == GapState.IN_PROGRESS and gap.fingerprint not in remaining:
             dao.gaps.change(gap.id, metadata={"proved_at": merged_into})
-            dao.gaps.advance(gap.id, GapTrigger.RESCAN_CLEAN, facts={"rescan_fingerprints": sorted(remaining)})
+            dao.gaps.advance(gap.id, GapTrigger.RESCAN_CLEAN, facts=rescan)
 
 
 def defer_gaps(dao: UnitOfWork, workstream_id: str) -> None:
     """Defer what is left of a workstream that has ended, each gap with the reason that its tasks give."""
-    tasks = dao.tasks.of_workstream(workstream_id)
+    tasks_of: dict[str, list[TaskRow]] = defaultdict(list)
+    for task in dao.tasks.of_workstream(workstream_id):
+        for fingerprint in task.info.get("gaps", ()):
+            tasks_of[fingerprint].append(task)
     ended = dao.workstreams.get(workstream_id)
     for gap in dao.gaps.of_workstream(workstream_id):
-        own = [task for task in tasks if gap.fingerprint in task.info.get("gaps", ())]
+        own = tasks_of[gap.fingerprint]
         if gap.state == GapState.PLANNED:
             dao.gaps.advance(gap.id, GapTrigger.TASK_NOT_RUN, deferred_reason=_errors(own) or "its task was not run")
         elif gap.state == GapState.IN_PROGRESS:

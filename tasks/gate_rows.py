@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from prefect_acms.canonical.test_gate import TIMED_OUT_EXIT_CODE, GateType, TestGateTrigger
 from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.ending import end_gate_early
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.gates import GateCommand, GateResult, run_gate
 from prefect_acms.tasks.judging import GateRun, steps_for, take_step
@@ -62,7 +64,7 @@ def judged_tree(
         base = baseline.results[step.gate.gate_type]
         gate_id = start_gate(drive, step.gate, subject, {"tree": tree, "with_base_tests": step.with_base_tests})
         gate_ids.append(gate_id)
-        with drive.watching() as on_start:
+        with _answering(drive, gate_id), drive.watching() as on_start:
             run = take_step(step, worktree, touched, base, environment, drive.base_commit, on_start=on_start)
         end_gate(drive, gate_id, run.result, passed=run.judgement.passed, metadata=_judgement(run))
         if not run.judgement.passed:
@@ -75,11 +77,22 @@ def judged_tree(
 def judged_base(drive: Drive, gate: GateCommand, worktree: Worktree, environment: Environment) -> GateResult:
     """Run a gate at the base commit: whatever it says there is what patches are compared with."""
     gate_id = start_gate(drive, gate, Subject(), {"tree": worktree.tree(), "base": True})
-    with drive.watching() as on_start:
+    with _answering(drive, gate_id), drive.watching() as on_start:
         result = run_gate(gate, worktree.path, environment, on_start=on_start)
     metadata: dict[str, Any] = {"unavailable": result.unavailable} if result.unavailable else {}
     end_gate(drive, gate_id, result, passed=result.exit_code == 0 and result.unavailable is None, metadata=metadata)
     return result
+
+
+@contextmanager
+def _answering(drive: Drive, gate_id: str) -> Iterator[None]:
+    """A gate that an error of ours keeps from answering is failed, with that error."""
+    try:
+        yield
+    except Exception as error:
+        with drive.begin() as dao:
+            end_gate_early(dao, dao.test_gates.get(gate_id), f"it could not be judged: {error}")
+        raise
 
 
 def start_gate(drive: Drive, gate: GateCommand, subject: Subject, metadata: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ def load_plan(drive: Drive) -> None:
     """In mode execute_only, store the given plan as this run's own; in any other mode it is stored already."""
     if drive.config.mode is not Mode.EXECUTE_ONLY:
         return
-    plan = stored_plan(drive.config, drive.repository, drive.store)
+    plan = stored_plan(drive.config, drive.repository, lambda: drive.store)
     with drive.begin() as dao:
         if dao.workstreams.of_run(drive.run_id):
             return

@@ -7,11 +7,19 @@ from dataclasses import dataclass
 from prefect_acms.canonical.errors import MergeConflict, SourceFailed
 from prefect_acms.canonical.gap import GapState
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
-from prefect_acms.canonical.verdicts import Child, PatchFact, Verdict, quarantine_fails_workstream, workstream_verdict
+from prefect_acms.canonical.verdicts import (
+    Child,
+    PatchFact,
+    Verdict,
+    prerequisites_lost,
+    quarantine_fails_workstream,
+    workstream_verdict,
+)
 from prefect_acms.canonical.workstream import WorkstreamState, WorkstreamTrigger
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.dao.workstreams import WorkstreamRow
 from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.ending import end_patches
 from prefect_acms.tasks.fates import defer_gaps, resolve_gaps
 from prefect_acms.tasks.gap_rows import gap_of
 from prefect_acms.tasks.gate_rows import Subject, judged_tree
@@ -25,7 +33,7 @@ MERGE = "merge"
 def settle(drive: Drive, workstream_id: str) -> None:
     """End a workstream whose tasks have all ended: merge it, or record why not, and give each of its gaps its fate."""
     with drive.begin() as dao:
-        workstream = _derive(dao, workstream_id)
+        workstream = _derive(dao, drive, workstream_id)
     if workstream.state == WorkstreamState.VALIDATING:
         with drive.merging:
             _merge(drive, workstream)
@@ -33,7 +41,7 @@ def settle(drive: Drive, workstream_id: str) -> None:
         defer_gaps(dao, workstream_id)
 
 
-def _derive(dao: UnitOfWork, workstream_id: str) -> WorkstreamRow:
+def _derive(dao: UnitOfWork, drive: Drive, workstream_id: str) -> WorkstreamRow:
     """Move the workstream to what its tasks say."""
     workstream = dao.workstreams.get(workstream_id)
     tasks = dao.tasks.of_workstream(workstream_id)
@@ -42,13 +50,14 @@ def _derive(dao: UnitOfWork, workstream_id: str) -> WorkstreamRow:
     match verdict:
         case Verdict.VALIDATING if quarantine_fails_workstream(_patches(dao, workstream_id)):
             reason = "a patch of a critical task is quarantined"
+            end_patches(dao, drive, dao.ledger.of_workstream(workstream_id), reason)
             dao.workstreams.advance(workstream_id, WorkstreamTrigger.QUARANTINED_PATCH, error=reason)
         case Verdict.VALIDATING:
             dao.workstreams.advance(workstream_id, WorkstreamTrigger.ALL_TASKS_COMPLETED)
         case Verdict.FAILED:
             critical = any(task.is_critical and task.state == "failed" for task in tasks)
             trigger = WorkstreamTrigger.CRITICAL_TASK_FAILED if critical else WorkstreamTrigger.INCOMPLETE
-            _quarantine(dao, workstream_id, errors)
+            end_patches(dao, drive, dao.ledger.of_workstream(workstream_id), errors)
             dao.workstreams.advance(workstream_id, trigger, error=errors)
         case Verdict.CANCELLED:
             dao.workstreams.advance(workstream_id, WorkstreamTrigger.RUN_ENDED, reason=errors)
@@ -59,13 +68,15 @@ def _derive(dao: UnitOfWork, workstream_id: str) -> WorkstreamRow:
 
 def _never_started(dao: UnitOfWork, workstream: WorkstreamRow, errors: str) -> None:
     """A workstream none of whose tasks could start: a prerequisite is lost."""
+    if workstream.state not in {WorkstreamState.PLANNED, WorkstreamState.BLOCKED, WorkstreamState.READY}:
+        return
+    lost = prerequisites_lost(row.state for row in dao.workstreams.prerequisites(workstream.id))
+    if workstream.state == WorkstreamState.READY or not lost:
+        dao.workstreams.advance(workstream.id, WorkstreamTrigger.RUN_ENDED, reason=errors)
+        return
     if workstream.state == WorkstreamState.PLANNED:
         dao.workstreams.advance(workstream.id, WorkstreamTrigger.DEPENDENCY_UNSATISFIED)
-        dao.workstreams.advance(workstream.id, WorkstreamTrigger.DEPENDENCY_UNSATISFIABLE, error=errors)
-    elif workstream.state == WorkstreamState.BLOCKED:
-        dao.workstreams.advance(workstream.id, WorkstreamTrigger.DEPENDENCY_UNSATISFIABLE, error=errors)
-    elif workstream.state == WorkstreamState.READY:
-        dao.workstreams.advance(workstream.id, WorkstreamTrigger.RUN_ENDED, reason=errors)
+    dao.workstreams.advance(workstream.id, WorkstreamTrigger.DEPENDENCY_UNSATISFIABLE, error=errors)
 
 
 def _patches(dao: UnitOfWork, workstream_id: str) -> list[PatchFact]:
@@ -96,7 +107,7 @@ def _merge(drive: Drive, workstream: WorkstreamRow) -> None:
         objection = str(error)
     if objection is not None:
         with drive.begin() as dao:
-            _quarantine(dao, workstream.id, objection)
+            end_patches(dao, drive, dao.ledger.of_workstream(workstream.id), objection)
             dao.workstreams.advance(workstream.id, WorkstreamTrigger.VALIDATION_FAILED, error=objection)
         return
     _move(drive, workstream, candidate, head)
@@ -165,13 +176,6 @@ def _remaining(drive: Drive, workstream: WorkstreamRow) -> frozenset[str]:
         # What can't be proved is not resolved.
         return frozenset(gap.fingerprint for gap in gaps)
     return frozenset(gap.fingerprint for gap in kept)
-
-
-def _quarantine(dao: UnitOfWork, workstream_id: str, reason: str) -> None:
-    """Patches that were verified but can't be merged are kept out; their branch stays as evidence."""
-    for entry in dao.ledger.of_workstream(workstream_id):
-        if entry.state == PatchState.VERIFIED:
-            dao.ledger.advance(entry.id, PatchTrigger.COMMIT_FAILED, quarantine_reason=reason)
 
 
 def drop_merged_branches(drive: Drive) -> None:

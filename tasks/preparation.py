@@ -15,14 +15,22 @@ BASE = "base"
 
 
 def prepared_worktree(drive: Drive, key: str, commit: str) -> tuple[Worktree, Environment]:
-    """A worktree at that commit with its environment; the setup commands have run in it, once."""
+    """A worktree at that commit with its environment; the setup commands have run in it, once.
+
+    Raises RunEnding once the run is being ended, and ToolFailed when the setup fails: then there is no worktree.
+    """
+    drive.require_going()
     path = drive.worktree(key)
     settings = drive.config.environment
     environment = environment_for(path, drive.repository.top, settings)
     if path.exists():
         return adopt_worktree(drive.repository, path), environment
     worktree = open_worktree(drive.repository, path, commit)
-    run_setup(path, environment, settings)
+    try:
+        run_setup(path, environment, settings)
+    except BaseException:
+        worktree.remove()
+        raise
     worktree.keep_leavings()
     return worktree, environment
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from prefect_acms.blocks.config import PipelineConfig
@@ -13,14 +14,17 @@ from prefect_acms.tasks.planning import read_plan, validate_plan
 from prefect_acms.tasks.plans import Plan
 
 
-def stored_plan(config: PipelineConfig, repository: Repository, store: Store) -> Plan:
-    """Find the plan and check that it is for the commit that is checked out; raises BadInput."""
+def stored_plan(config: PipelineConfig, repository: Repository, store: Callable[[], Store]) -> Plan:
+    """Find the plan and check that it is for the commit that is checked out; raises BadInput.
+
+    The store is opened, and so made, only for a plan that is in it.
+    """
     given = config.plan
     if given is None:
         raise InvalidValue(field="plan", value=None, expected="a plan file, or the id of a run that has a plan")
     patterns = PatternIndex.load(config.execution.tool_files)
     path = Path(given)
-    plan = read_plan(path, patterns) if path.is_file() else validate_plan(_plan_of_run(store, given), patterns)
+    plan = read_plan(path, patterns) if path.is_file() else validate_plan(_plan_of_run(store(), given), patterns)
     head = repository.head()
     if plan.base_commit != head:
         made_for, found = plan.base_commit[:12], head[:12]

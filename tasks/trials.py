@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from prefect_acms.canonical.errors import PatchDoesNotApply
+from prefect_acms.canonical.errors import PatchDoesNotApply, SourceFailed
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
 from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.bench import Bench
@@ -170,7 +170,10 @@ class Trials:
 
     def _new_gaps(self, files: Sequence[str]) -> str | None:
         """What the gaps' own sources find now that they did not find before."""
-        new = self.bench.rescanner.compared(self.before, files).new
+        try:
+            new = self.bench.rescanner.compared(self.before, files).new
+        except SourceFailed as error:
+            return f"it can't be proved: {error}"
         return f"it brings something new: {'; '.join(gap.title for gap in new[:5])}" if new else None
 
     def _verify(self, entry_id: str, judged: Judged) -> None:

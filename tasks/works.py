@@ -127,9 +127,7 @@ def _judge_whole(bench: Bench) -> Finished:
     if known is None:
         touched = bench.drive.repository.changed_files(bench.drive.base_commit, bench.worktree.tree())
         judged = bench.judged(baseline, touched)
-        if judged.objection is not None:
-            return Finished(problem=judged.objection)
-        known = judged.gate_ids
+        return Finished(problem=judged.objection)
     with bench.drive.begin() as dao:
         for gate_id in known:
             dao.tasks.gate(bench.task.id, gate_id, role="exit")

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.orm import object_session
 
 from prefect_acms.canonical.errors import InvalidValue, RowRefused, UnknownName
+from prefect_acms.canonical.uet_worker import UetWorkerTrigger
 
 if TYPE_CHECKING:
     from tests.dao.conftest import World
@@ -156,3 +157,15 @@ def test_no_parent_is_deleted_under_its_children(any_world: World) -> None:
         with pytest.raises(error, match=r"(?i)foreign key"):
             dao.desk.cursor.execute(f"DELETE FROM runs WHERE id = '{run.id}'")  # noqa: S608 - the point
         dao.desk.driver.rollback()
+
+
+def test_engine_workers_move_as_their_machine_says(any_world: World) -> None:
+    """The process of a tool is a row like any other."""
+    run_id = any_world.run().id
+    with any_world.store.begin() as dao:
+        worker = dao.uet_workers.create(run_id=run_id, worker_type="process", pid=4711, host="here")
+        for trigger in (UetWorkerTrigger.SPAWNED, UetWorkerTrigger.TASK_ASSIGNED, UetWorkerTrigger.CRASHED):
+            dao.uet_workers.advance(worker.id, trigger)
+        (after,) = dao.uet_workers.of_run(run_id)
+    assert (after.state, after.version) == ("TERMINATED", 4)
+    assert after.terminated_at is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +24,6 @@ from prefect_acms.canonical.machine import Severity
 from prefect_acms.canonical.patch import PatchTrigger
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.canonical.task import TaskTrigger
-from prefect_acms.canonical.uet_worker import UetWorkerTrigger
 from prefect_acms.canonical.workstream import WorkstreamTrigger
 from prefect_acms.dao.schema import StateRow
 from prefect_acms.dao.store import Store
@@ -175,34 +174,6 @@ def test_an_unknown_column_is_named_with_the_known_ones(any_world: World, run_id
             dao.runs.advance(run_id, "jump")
 
 
-@pytest.mark.parametrize("column", ["created_at", "updated_at"])
-def test_the_columns_of_the_store_are_its_own(any_world: World, run_id: str, column: str) -> None:
-    """Neither `change` nor `advance` nor `create` writes them."""
-    wrong: dict[str, Any] = {column: "2001-01-01T00:00:00.000000Z"}
-    with any_world.store.begin() as dao:
-        with pytest.raises(InvalidValue, match="the store keeps it"):
-            dao.runs.change(run_id, **wrong)
-        with pytest.raises(InvalidValue, match="the store keeps it"):
-            dao.runs.change(run_id, version=9)
-        with pytest.raises(InvalidValue, match="the store keeps it"):
-            dao.runs.advance(run_id, RunTrigger.USER_CANCELLED, **wrong)
-        with pytest.raises(InvalidValue, match="the store keeps it"):
-            dao.runs.create(repo_root="/r", **wrong)
-
-
-def test_fixed_columns_stay_what_they_are(any_world: World, run_id: str, stream_id: str) -> None:
-    """`is_critical` of a task never changes; the affinity of a worker only while it initializes."""
-    task = any_world.task(stream_id)
-    with any_world.store.begin() as dao:
-        with pytest.raises(InvalidValue, match=r"task\.is_critical"):
-            dao.tasks.change(task.id, is_critical=True)
-        worker = dao.workers.create(worker_type="thread", run_id=run_id)
-        dao.workers.change(worker.id, affinity="gpu")
-        dao.workers.advance(worker.id, "registered")
-        with pytest.raises(InvalidValue, match="fixed once the worker is idle"):
-            dao.workers.change(worker.id, affinity="cpu")
-
-
 def test_an_edge_for_operators_asks_who(any_world: World, stream_id: str) -> None:
     """A quarantined patch is discarded by a named person only."""
     entry = any_world.entry(any_world.task(stream_id).id)
@@ -222,6 +193,30 @@ def test_a_row_that_moved_on_is_a_lost_race(any_world: World, run_id: str) -> No
         with pytest.raises(LostRace, match="version 1 was read, 2 was found"):
             dao.gaps.advance(gap.id, GapTrigger.FILTERED, deferred_reason="later", version=gap.version)
         dao.gaps.advance(gap.id, GapTrigger.FILTERED, deferred_reason="later", version=2)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_row_that_changes_between_the_read_and_the_write_is_a_lost_race(
+    any_world: World, run_id: str, count: int
+) -> None:
+    """The UPDATE is guarded by what was read; one that finds another version stops the whole unit."""
+    ids = [any_world.gap(run_id, fingerprint=str(n)).id for n in range(count)]
+
+    def unit() -> None:
+        with any_world.store.begin() as dao:
+            cause = dao.gaps._cause(GapTrigger.FILTERED, columns={"deferred_reason": "later"})
+            rows = dao.gaps._read(ids, cause)
+            steps = [dao.gaps._decide(rows[id_], cause) for id_ in ids]
+            dao.gaps.change(ids[-1], start_line=3)
+            with pytest.raises(
+                LostRace, match=rf"gap {ids[-1]} was changed meanwhile: version 1 was read, 2 was found"
+            ):
+                dao.gaps._write(steps)
+
+    with pytest.raises(LostRace):
+        unit()
+    with any_world.store.begin(read_only=True) as dao:
+        assert {(gap.state, gap.version) for gap in dao.gaps.of_run(run_id)} == {("discovered", 1)}
 
 
 def test_nothing_is_moved_that_is_not_there(any_world: World) -> None:
@@ -323,67 +318,3 @@ def test_a_notice_is_told_and_changes_no_row(any_world: World, run_id: str) -> N
     assert (event.event_type, event.from_state, event.to_state) == ("guardrail_violation", "running", "running")
     assert (told.trigger, told.severity, told.info) == ("guardrail_violation", "warning", {"files": 51})
     assert columns_of(any_world.store, run_id) == before
-
-
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("config", {"x": object()}),
-        ("config", {"x": float("nan")}),
-        ("metadata", {1: 2, "a": 3}),
-        ("started_at", "soon"),
-    ],
-)
-def test_what_can_not_be_stored_is_refused_before_anything_is_written(
-    any_world: World, run_id: str, column: str, value: Any
-) -> None:
-    """The sentence names the field, the value and what was expected."""
-    with any_world.store.begin() as dao, pytest.raises(InvalidValue, match=rf"runs\.{column} is .*: expected"):
-        dao.runs.change(run_id, **{column: value})
-
-
-def test_values_that_no_database_takes_are_refused(any_world: World, run_id: str) -> None:
-    """A number too large, a list where a text belongs, a row of a run that is not there."""
-    with any_world.store.begin() as dao, pytest.raises(InvalidValue, match=r"runs\.base_commit is \['a'\]"):
-        dao.runs.change(run_id, base_commit=["a"])
-    with pytest.raises(RowRefused), any_world.store.begin() as dao:
-        dao.runs.change(run_id, prefect_run_count=2**70)
-    with pytest.raises(RowRefused, match=r"(?i)foreign key"), any_world.store.begin() as dao:
-        dao.workstreams.create(run_id="run_x", name="style")
-    with pytest.raises(RowRefused, match=r"(?i)not.null"), any_world.store.begin() as dao:
-        dao.runs.create()
-
-
-def test_time_never_runs_backwards_for_a_row(any_world: World, run_id: str) -> None:
-    """A clock that was set back can't make a row end before it began."""
-    store, now = any_world.store, any_world.store.clock
-    try:
-        store.clock = lambda: now() - timedelta(days=1)
-        with store.begin() as dao:
-            event = dao.runs.advance(run_id, RunTrigger.USER_CANCELLED)
-            run = dao.runs.get(run_id)
-    finally:
-        store.clock = now
-    assert run.completed_at == event.timestamp
-    assert run.created_at <= str(run.started_at) <= str(run.completed_at)
-
-
-def test_texts_are_stored_so_that_every_database_can_hold_them(any_world: World, run_id: str) -> None:
-    """NUL and broken surrogates of a tool's output don't stop a transition."""
-    with any_world.store.begin() as dao:
-        error = "exit 1\x00 \udcff naïve 🐍"
-        dao.runs.advance(run_id, RunTrigger.RUN_CRASHED, error=error, reason=error, event_metadata={"tail": error})
-        run = dao.runs.get(run_id)
-    told = any_world.trail(run_id)[-1]
-    assert run.error == told.reason == told.info["tail"] == "exit 1� ? naïve 🐍"
-
-
-def test_engine_workers_move_as_their_machine_says(any_world: World, run_id: str) -> None:
-    """The process of a tool is a row like any other."""
-    with any_world.store.begin() as dao:
-        worker = dao.uet_workers.create(run_id=run_id, worker_type="process", pid=4711, host="here")
-        for trigger in (UetWorkerTrigger.SPAWNED, UetWorkerTrigger.TASK_ASSIGNED, UetWorkerTrigger.CRASHED):
-            dao.uet_workers.advance(worker.id, trigger)
-        (after,) = dao.uet_workers.of_run(run_id)
-    assert (after.state, after.version) == ("TERMINATED", 4)
-    assert after.terminated_at is not None

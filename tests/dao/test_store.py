@@ -252,6 +252,9 @@ def test_listeners_are_told_after_the_commit_and_in_order(world: World) -> None:
     undo(world.store, lambda dao: dao.runs.create(repo_root="/b"))
     with world.store.begin() as dao:
         dao.runs.advance(run.id, RunTrigger.USER_CANCELLED)
+        dao.tool_metrics.record("ruff", success=True, latency_ms=1.0)
+    with world.store.begin() as dao:
+        dao.runs.change(run.id, base_commit="c0ffee")
     unsubscribe()
     world.run()
     assert told == [["created", "run_started"], ["user_cancelled"]]
@@ -323,7 +326,8 @@ def test_connections_of_threads_that_ended_are_closed(world: World) -> None:
         thread = threading.Thread(target=read)
         thread.start()
         thread.join()
-    handles = [link for link in Path("/proc/self/fd").iterdir() if _points_to(link, "canonical.db")]
+    file = world.store.url.removeprefix("sqlite:///")
+    handles = [link for link in Path("/proc/self/fd").iterdir() if _points_to(link, file)]
     assert len(handles) <= 4
 
 
