@@ -32,10 +32,11 @@ def head() -> str:
 def current(url: str, busy_timeout_sec: float | None = None) -> str | None:
     """The version of the database, `base` while nothing is in it, None where there is no file."""
     parsed = address(url)
+    wait = patience(parsed, busy_timeout_sec)
     file = _file(parsed)
     if file is not None and not file.exists():
         return None
-    with _connected(parsed, patience(parsed, busy_timeout_sec), begin="BEGIN") as connection:
+    with _connected(parsed, wait, begin="BEGIN") as connection:
         return _version(connection)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.dao.phases import PHASES
 from prefect_acms.dao.store import Store
 from prefect_acms.dao.tasks import TaskRow
@@ -18,9 +19,14 @@ from prefect_acms.dao.workstreams import WorkstreamRow
 from prefect_acms.deployments.output import STYLES
 from prefect_acms.tasks.reports.drawing import tone
 from prefect_acms.tasks.reports.text import count, one_line, seconds
+from prefect_acms.tasks.summary_records import tool_of
 
 LAST_LINES = 8
 MOST_WORKSTREAMS = 12
+
+_DOING: Mapping[str, str] = {TaskKind.ANALYSIS: "scan", TaskKind.IMPLEMENTATION: "tool", TaskKind.TEST: "gates"}
+"""What is at work in a task of which no tool is known."""
+
 LOOK_EVERY_SEC = 0.25
 """Reading every task of a large run at each event would cost more than the event."""
 
@@ -116,4 +122,4 @@ def _dots(tasks: Sequence[TaskRow]) -> Text:
 
 
 def _at_work(tasks: Sequence[TaskRow]) -> str:
-    return ", ".join(task.tool_id or task.kind for task in tasks if task.state == "running")
+    return ", ".join(tool_of(task) or _DOING[task.kind] for task in tasks if task.state == "running")

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from prefect_acms.canonical.errors import BadInput
 from prefect_acms.dao import migration
 from prefect_acms.dao.connections import shown
-from prefect_acms.dao.home import acms_home, database_url
+from prefect_acms.dao.home import acms_home, can_be_written, database_url
 from prefect_acms.tasks.git import git_program, run_git, text_of
 
 DISTRIBUTION = "prefect-acms"
@@ -92,8 +92,7 @@ def _sources() -> Check:
 
 def _home() -> Check:
     home = acms_home()
-    nearest = next(folder for folder in (home, *home.parents) if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+    if not can_be_written(home):
         return Check("home", "bad", f"{home} can't be written", "set ACMS_HOME to a folder of yours")
     return Check("home", "good", f"{home}" if home.exists() else f"{home}, made by the first run")
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from prefect_acms.blocks.config import EnvironmentSettings
 from prefect_acms.canonical.errors import InvalidValue
+from prefect_acms.dao.home import can_be_written
 from prefect_acms.tasks.environment import environment_for
-from prefect_acms.tasks.git import AUTHOR_EMAIL, AUTHOR_NAME, Repository, run_git
+from prefect_acms.tasks.git import AUTHOR_EMAIL, AUTHOR_NAME, Repository, git_program, run_git
 from prefect_acms.tasks.junit import BAD, outcomes_of, pytest_arguments, read_junit
 from prefect_acms.tasks.processes import run_process
 from prefect_acms.tasks.summary_model import Summary
@@ -47,17 +48,24 @@ def make_repository(into: Path | None = None) -> Path:
 
     Its one commit is the same on every machine.
     """
-    if into is None:
-        folder = Path(tempfile.mkdtemp(prefix="acms-demo-")) / FOLDER
-    else:
-        folder = into.expanduser().absolute()
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InvalidValue(field="--into", value=str(into), expected="a folder that is empty or does not exist yet")
+    require_room(into)
+    folder = into.expanduser().absolute() if into else Path(tempfile.mkdtemp(prefix="acms-demo-")) / FOLDER
     shutil.copytree(SAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"), dirs_exist_ok=True)
     for stored, real in RENAMED.items():
         (folder / stored).rename(folder / real)
     _commit(folder)
     return folder
+
+
+def require_room(into: Path | None) -> None:
+    """Refuse what the demonstration could not be made with: no git, or a folder that holds something."""
+    git_program()
+    if into is None:
+        return
+    folder = into.expanduser().absolute()
+    if (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))) or not can_be_written(folder):
+        expected = "a folder that is empty or does not exist yet, where it can be made"
+        raise InvalidValue(field="--into", value=str(into), expected=expected)
 
 
 def _commit(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect_acms.canonical.errors import NotARepository, RepositoryUnfit
-from prefect_acms.dao.store import open_store
+from prefect_acms.deployments.existing import existing_store
 from prefect_acms.deployments.lookup import find_run
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.summary import build_summary
@@ -13,8 +13,8 @@ from prefect_acms.tasks.summary_model import Summary
 
 
 def summary_of(run: str, database_url: str | None) -> Summary:
-    """The summary of a run by its id, a part of it, or `latest`; raises NotFound or InvalidValue."""
-    store = open_store(database_url)
+    """The summary of a run by its id, a part of it, or `latest`; raises NotFound, InvalidValue or StoreUnavailable."""
+    store = existing_store(database_url)
     row = find_run(store, run)
     return build_summary(store, row.id, _repository(Path(row.repo_root)))
 

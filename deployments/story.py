@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from prefect_acms.canonical.events import CREATED, NOTICES, Event
 from prefect_acms.dao.store import Store, UnitOfWork
 from prefect_acms.tasks.reports.text import count, one_line, printable, seconds
+from prefect_acms.tasks.summary_records import tool_of
 
 Teller = Callable[[str], None]
 Sentence = Callable[[UnitOfWork, Event], str | None]
@@ -108,14 +109,17 @@ def task_name(dao: UnitOfWork, task_id: str) -> str:
 
 
 def _task_running(dao: UnitOfWork, event: Event) -> str | None:
+    """Only a second attempt is worth a line: which tool is to work, if any, is decided after a task has started."""
     row = dao.tasks.get(event.entity_id)
-    again = f", attempt {row.attempt}" if row.attempt > 1 else ""
-    return f"  task {task_name(dao, row.id)}: {row.tool_id} at work{again}" if row.tool_id else None
+    return f"  task {task_name(dao, row.id)}: attempt {row.attempt}" if row.attempt > 1 else None
 
 
 def _task_ended(dao: UnitOfWork, event: Event) -> str:
     row = dao.tasks.get(event.entity_id)
-    part = ", in part" if row.info.get("partial") else ""
+    tool = tool_of(row)
+    part = (f" by {tool}" if tool and event.to_state == "completed" else "") + (
+        ", in part" if row.info.get("partial") else ""
+    )
     problem = row.last_error or event.reason
     why = f": {one_line(problem)}" if problem and event.to_state != "completed" else ""
     return f"  task {task_name(dao, row.id)}: {event.to_state}{part}{why}"
@@ -145,8 +149,11 @@ def _gate(dao: UnitOfWork, event: Event) -> str:
     row = dao.test_gates.get(event.entity_id)
     judgement = row.info.get("judgement") or row.info.get("unavailable")
     said = f": {one_line(str(judgement).removeprefix(f'{row.gate_type}: '))}" if judgement else ""
-    where = " at the base commit" if row.info.get("base") else ""
-    return f"  gate {row.gate_type}{where}: {event.to_state.lower()} in {seconds(row.duration_sec)}{said}"
+    if row.info.get("base"):
+        # what it finds there is only what patches are compared with: it has not failed anything
+        how = "green" if event.to_state == "PASSED" else "unavailable" if said else "red already"
+        return f"  gate {row.gate_type} at the base commit: {how}, in {seconds(row.duration_sec)}{said}"
+    return f"  gate {row.gate_type}: {event.to_state.lower()} in {seconds(row.duration_sec)}{said}"
 
 
 def _breaker(dao: UnitOfWork, event: Event) -> str:

@@ -8,7 +8,7 @@ DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     # what a run does is told by progress.py from our own events; Prefect would tell it a second time
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     # the embedded server's first start migrates its database: 4 to 12 s on two idle cores
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
@@ -18,7 +18,7 @@ DEFAULTS = {
 }
 """Used where the caller's environment says nothing."""
 
-FOR_THE_EMBEDDED_SERVER = {"PREFECT_LOGGING_TO_API_ENABLED": "false"}
+FOR_THE_EMBEDDED_SERVER = {"PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_LOGGING_TO_API_ENABLED": "false"}
 """Used only without a Prefect server of the caller's, whose UI shows the logs."""
 
 

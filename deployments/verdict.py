@@ -45,7 +45,9 @@ def _parts(summary: Summary) -> Iterator[RenderableType]:
         yield _patches(summary)
         left = len(summary.patches) - len(_shown(summary))
         if left:
-            yield Text(f"and {left} more that were dropped or don't fit here: acms patches {run.id}", style="dim")
+            yield Text(
+                f"{count(left, 'more patch', 'more patches')}, dropped or too many: acms patches {run.id}", style="dim"
+            )
     yield Text()
     yield from _next_steps(summary)
 

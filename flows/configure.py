@@ -96,8 +96,8 @@ async def configure_run(config: PipelineConfig) -> RunHandle:
 
 
 def _pipeline_run_id() -> str | None:
-    """The Prefect run that stands for ours: the pipeline's, or this phase's own when it runs alone."""
-    found: str | None = flow_run.root_flow_run_id or flow_run.id
+    """The Prefect run that stands for ours: the flow that calls this phase, or the phase's own when it runs alone."""
+    found: str | None = flow_run.parent_flow_run_id or flow_run.id
     return found
 
 

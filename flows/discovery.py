@@ -11,6 +11,7 @@ from prefect_acms.tasks.artifacts import publish_gaps
 from prefect_acms.tasks.discovery import DiscoveryResult, discover
 from prefect_acms.tasks.documents import report_of, write_document
 from prefect_acms.tasks.driving import drive_run, phase
+from prefect_acms.tasks.ending import stopping_tools
 from prefect_acms.tasks.gap_rows import store_gap
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.preparation import BASE, prepared_worktree
@@ -22,7 +23,8 @@ async def discover_gaps(run_id: str, epoch: int | None = None, database_url: str
     """Find the gaps of the run's base commit and store them; raises EverySourceFailed if no source worked."""
     drive = drive_run(run_id, epoch=epoch, database=database_url)
     with phase(drive, "discovery") as artifacts:
-        result = await asyncio.to_thread(scan_base.submit(drive.run_id, drive.epoch).result)
+        with stopping_tools(drive):
+            result = await asyncio.to_thread(scan_base.submit(drive.run_id, drive.epoch).result)
         artifacts["sources"] = [outcome.model_dump(mode="json") for outcome in result.sources]
         with drive.begin() as dao:
             for gap in result.gaps:
@@ -43,4 +45,8 @@ def scan_base(run_id: str, epoch: int) -> DiscoveryResult:
         settings=drive.config.discovery,
         timeout_sec=drive.config.gates.timeout_sec,
     )
-    return discover(scan, drive.config.discovery.sources)
+    try:
+        return discover(scan, drive.config.discovery.sources)
+    finally:
+        # Tests leave things behind, and the gates judge this very tree next.
+        worktree.reset()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from prefect import allow_failure, flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from prefect_acms.canonical.errors import CyclicPlan
 from prefect_acms.canonical.task import TaskState
 from prefect_acms.canonical.verdicts import ENDED_WORKSTREAM, MET
 from prefect_acms.dao.tasks import TaskRow
@@ -18,8 +20,10 @@ from prefect_acms.dao.workstreams import WorkstreamRow
 from prefect_acms.flows.schedule import Node, Schedule
 from prefect_acms.tasks.artifacts import publish_patches
 from prefect_acms.tasks.driving import Drive, drive_run, phase
+from prefect_acms.tasks.ending import stopping_tools
 from prefect_acms.tasks.execution import end_task, judge_base, lose_tasks, queue_task, run_task, settle_workstream
 from prefect_acms.tasks.loading import load_plan
+from prefect_acms.tasks.ordering import in_order
 from prefect_acms.tasks.pool import open_pool, ready_workstreams
 
 THREADS: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
@@ -41,10 +45,14 @@ async def execute_plan(run_id: str, epoch: int | None = None, database_url: str 
             tasks = dao.tasks.of_run(run_id)
             upstream = {task.id: [row.id for row in dao.tasks.dependencies(task.id)] for task in tasks}
             workstreams = {row.id: row for row in dao.workstreams.of_run(run_id)}
+            prerequisites = {
+                row_id: [row.id for row in dao.workstreams.prerequisites(row_id)] for row_id in workstreams
+            }
         if tasks:
-            await asyncio.to_thread(judge_base.submit(run_id, drive.epoch).result)
-            open_pool(drive)
-            await _Execution(drive, tasks, workstreams, upstream).run()
+            with stopping_tools(drive):
+                await asyncio.to_thread(judge_base.submit(run_id, drive.epoch).result)
+                open_pool(drive)
+                await _Execution(drive, tasks, workstreams, upstream, prerequisites).run()
         with drive.reading() as dao:
             ended = {row.id: row.state for row in dao.workstreams.of_run(run_id)}
         artifacts["workstreams"] = ended
@@ -60,6 +68,7 @@ class _Execution:
     tasks: list[TaskRow]
     workstreams: Mapping[str, WorkstreamRow]
     upstream: Mapping[str, list[str]]
+    prerequisites: Mapping[str, list[str]]
     futures: dict[str, PrefectFuture[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -69,22 +78,42 @@ class _Execution:
         self.ends: asyncio.Queue[str] = asyncio.Queue()
 
     def _nodes(self) -> dict[str, Node]:
-        """A node a task, and one that settles each workstream; what crosses workstreams waits for the settling."""
-        keys = {task.info["key"]: task.id for task in self.tasks}
-        nodes = {task.id: self._node(task, keys) for task in self.tasks}
-        for workstream in self.workstreams.values():
-            own = frozenset(task.id for task in self.tasks if task.workstream_id == workstream.id)
-            if own:
-                nodes[workstream.id] = Node(after=own)
-        return nodes
+        """A node a task, and one that settles each workstream; what crosses workstreams waits for the settling.
 
-    def _node(self, task: TaskRow, keys: Mapping[str, str]) -> Node:
+        The tasks of a workstream share its worktree, so that each comes after the one before it.
+        """
+        keys = {task.info["key"]: task.id for task in self.tasks}
+        workstream_keys = {row.info["key"]: row.id for row in self.workstreams.values()}
+        waits = {task.id: [*self.upstream[task.id], *self._soft(task, keys)] for task in self.tasks}
+        own: dict[str, list[str]] = defaultdict(list)
+        nodes: dict[str, Node] = {}
+        for task_id in in_order(waits, {task.id: place for place, task in enumerate(self.tasks)}.__getitem__):
+            task = self.by_id[task_id]
+            siblings = own[task.workstream_id]
+            nodes[task_id] = self._node(task, keys, workstream_keys, before=siblings[-1:])
+            siblings.append(task_id)
+        busy = {workstream_id: Node(after=frozenset(task_ids)) for workstream_id, task_ids in own.items()}
+        # What nobody works on (a workstream that was skipped) is waited for by nobody.
+        known = nodes.keys() | busy.keys()
+        return {name: Node(node.needs & known, node.after & known) for name, node in (nodes | busy).items()}
+
+    @staticmethod
+    def _soft(row: TaskRow | WorkstreamRow, keys: Mapping[str, str]) -> list[str]:
+        """What comes before a task or a workstream, however it ends."""
+        return [keys[key] for key in row.info.get("order_only", ())]
+
+    def _node(
+        self, task: TaskRow, keys: Mapping[str, str], workstream_keys: Mapping[str, str], before: Sequence[str]
+    ) -> Node:
         def place(upstream_id: str) -> str:
             other = self.by_id[upstream_id].workstream_id
             return upstream_id if other == task.workstream_id else other
 
-        needs = frozenset(place(upstream_id) for upstream_id in self.upstream[task.id])
-        after = frozenset(place(keys[key]) for key in task.info.get("order_only", ()))
+        needs = frozenset(
+            [*map(place, self.upstream[task.id]), *self.prerequisites[task.workstream_id]],
+        )
+        soft = self._soft(self.workstreams[task.workstream_id], workstream_keys)
+        after = frozenset([*map(place, self._soft(task, keys)), *soft, *before])
         return Node(needs=needs, after=after - needs)
 
     async def run(self) -> None:
@@ -94,6 +123,8 @@ class _Execution:
             for name in self.schedule.ready(self.drive.config.execution.concurrency - in_flight):
                 self._submit(name)
                 in_flight += 1
+            if not in_flight:
+                raise CyclicPlan(path="plan", where="depends_on", problem="cycle", cycle="workstreams wait in a circle")
             name = await self.ends.get()
             in_flight -= 1
             await self._ended(name)

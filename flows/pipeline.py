@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.exceptions import TerminationSignal
+from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict
 
 from prefect_acms.blocks.config import Mode, PipelineConfig
-from prefect_acms.canonical.errors import AcmsError
+from prefect_acms.canonical.errors import AcmsError, Superseded
 from prefect_acms.canonical.events import Event
 from prefect_acms.canonical.run import RunState, RunTrigger
 from prefect_acms.dao.home import acms_home
@@ -24,6 +27,7 @@ from prefect_acms.flows.execution import execute_plan
 from prefect_acms.flows.planning import compile_run_plan
 from prefect_acms.flows.summary import summarize_run, write_run_reports
 from prefect_acms.tasks.bridge import (
+    end_run_of,
     on_run_cancelled,
     on_run_completed,
     on_run_ended_badly,
@@ -31,12 +35,20 @@ from prefect_acms.tasks.bridge import (
     run_state,
 )
 from prefect_acms.tasks.driving import Drive, drive_run, release_run, shared_store
-from prefect_acms.tasks.ending import end_run
+from prefect_acms.tasks.ending import end_run, stop_tools
 from prefect_acms.tasks.locks import repository_lock
 from prefect_acms.tasks.stored_plans import stored_plan
 from prefect_acms.tasks.summary import build_summary
 
 Listener = Callable[[Sequence[Event]], None]
+
+INTERRUPTED = "interrupted"
+
+_INTERRUPTIONS = (asyncio.CancelledError, KeyboardInterrupt, TerminationSignal)
+"""What Ctrl-C, SIGTERM and a cancellation by Prefect come as."""
+
+_ENDS_HERE: ContextVar[bool] = ContextVar("ends_here", default=False)
+"""Whether the pipeline is all that its event loop does: then a Ctrl-C becomes its end, not an exception."""
 
 
 class Outcome(BaseModel):
@@ -82,7 +94,7 @@ async def acms_pipeline(config: PipelineConfig) -> State[Any]:
     """
     repository = check_config(config)
     with repository_lock(acms_home(), repository.top, f"process {os.getpid()}"):
-        handle = await configure_run(config)
+        handle = await _configured(config)
         drive = drive_run(handle.run_id, epoch=handle.epoch)
         try:
             with Outbox(drive.store, handle.run_id, drive.folder / "transitions.jsonl"):
@@ -94,14 +106,28 @@ async def acms_pipeline(config: PipelineConfig) -> State[Any]:
             release_run(handle.run_id)
 
 
+async def _configured(config: PipelineConfig) -> RunHandle:
+    """Configure the run; one that was made, but whose handle got lost on the way, is canceled."""
+    try:
+        return await configure_run(config)
+    except _INTERRUPTIONS:
+        end_run_of(str(flow_run.id), shared_store(config.database_url), RunTrigger.USER_CANCELLED, INTERRUPTED)
+        raise
+
+
 async def _drive_to_its_end(drive: Drive, handle: RunHandle) -> None:
     try:
         for phase_flow in _PHASES[drive.config.mode]:
             await phase_flow(handle.run_id, epoch=handle.epoch)
         await summarize_run(handle.run_id, epoch=handle.epoch)
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        end_run(drive, RunTrigger.USER_CANCELLED, "interrupted")
+    except _INTERRUPTIONS as interruption:
+        end_run(drive, RunTrigger.USER_CANCELLED, INTERRUPTED)
         write_run_reports(drive)
+        if not (_ENDS_HERE.get() and isinstance(interruption, asyncio.CancelledError)):
+            raise
+    except Superseded:
+        # Somebody else drives the run now: its rows, worktrees and files are theirs.
+        stop_tools(drive)
         raise
     except AcmsError as error:
         end_run(drive, RunTrigger.RUN_CRASHED, str(error))
@@ -139,6 +165,7 @@ def exit_code_of(state: str, mode: Mode, unresolved: int) -> int:
 
 
 async def _awaited(config: PipelineConfig) -> Any:
+    _ENDS_HERE.set(True)
     state: State[Any] = await acms_pipeline(config, return_state=True)
     return await state.aresult(raise_on_failure=False)
 
@@ -155,6 +182,8 @@ def run_pipeline(config: PipelineConfig, store_listener: Listener | None = None)
     unsubscribe = store.subscribe(store_listener) if store_listener else None
     try:
         outcome = asyncio.run(_awaited(config))
+    except TerminationSignal as terminated:
+        raise KeyboardInterrupt from terminated
     finally:
         if unsubscribe is not None:
             unsubscribe()

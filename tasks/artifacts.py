@@ -10,11 +10,15 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
+from prefect_acms.canonical.gap import GapSeverity
 from prefect_acms.tasks.discovery import DiscoveryResult
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.plans import Plan, Workstream
 from prefect_acms.tasks.reports import summary_markdown
+from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.summary_model import Summary
+
+_RANK = {severity: rank for rank, severity in enumerate(GapSeverity)}
 
 MOST_ROWS = 500
 """Rows that a table artifact shows at most; the files of the run have them all."""
@@ -30,10 +34,10 @@ async def publish_gaps(drive: Drive, result: DiscoveryResult) -> None:
             "title": gap.title,
             "fixable": gap.fixable,
         }
-        for gap in result.gaps
+        for gap in sorted(result.gaps, key=lambda gap: _RANK[gap.severity])
     ]
     asked = ", ".join(f"{source.name} ({source.problem or source.count})" for source in result.sources)
-    await _table(drive, "gaps", rows, f"{len(rows)} gaps; asked: {asked}")
+    await _table(drive, "gaps", rows, f"{count(len(rows), 'gap')}; asked: {asked}")
 
 
 async def publish_workstreams(drive: Drive, workstreams: Sequence[Workstream]) -> None:
@@ -49,18 +53,16 @@ async def publish_workstreams(drive: Drive, workstreams: Sequence[Workstream]) -
         }
         for workstream in workstreams
     ]
-    await _table(drive, "workstreams", rows, f"{len(rows)} workstreams")
+    await _table(drive, "workstreams", rows, count(len(rows), "workstream"))
 
 
 async def publish_plan(drive: Drive, plan: Plan) -> None:
-    """Show the plan: its tasks, and their DAG as a mermaid diagram."""
-    names = {planned.key: f"t{number}" for number, planned in enumerate(plan.tasks)}
-    lines = ["graph LR", *(f'    {names[planned.key]}["{planned.key}"]' for planned in plan.tasks)]
-    lines += [f"    {names[up]} --> {names[planned.key]}" for planned in plan.tasks for up in planned.depends_on]
-    text = [f"# Plan: {len(plan.tasks)} tasks for {len(plan.gaps)} gaps", ""]
-    text += [f"- `{planned.key}`: {planned.description}" for planned in plan.tasks[:MOST_ROWS]]
-    text += ["", "```mermaid", *lines[: 2 * MOST_ROWS], "```"]
-    await _markdown(drive, "plan", "\n".join(text), "the plan and its DAG")
+    """Show the plan: its tasks and what each waits for; the UI draws no mermaid, but the graph of the run."""
+    rows = [
+        {"task": planned.key, "does": planned.description, "waits for": ", ".join(planned.depends_on)}
+        for planned in plan.tasks
+    ]
+    await _table(drive, "plan", rows, f"{count(len(plan.tasks), 'task')} for {count(len(plan.gaps), 'gap')}")
 
 
 async def publish_patches(drive: Drive) -> None:
@@ -68,12 +70,13 @@ async def publish_patches(drive: Drive) -> None:
     with drive.reading() as dao:
         entries = dao.ledger.of_run(drive.run_id)
         patches = {entry.id: dao.patches.get(entry.patch_id) for entry in entries}
-    text = [f"# {len(entries)} patches"]
+    told = count(len(entries), "patch", "patches")
+    text = [f"# {told}"]
     for entry in entries[:MOST_ROWS]:
         patch = patches[entry.id]
         text += ["", f"## {', '.join(patch.files[:3])}: {entry.state}", ""]
         text += [entry.quarantine_reason or f"+{patch.lines_added} -{patch.lines_removed}", "", *_fenced(patch.content)]
-    await _markdown(drive, "patches", "\n".join(text), f"{len(entries)} patches with their diffs")
+    await _markdown(drive, "patches", "\n".join(text), f"{told} with their diffs")
 
 
 async def publish_summary(drive: Drive, summary: Summary) -> None:

@@ -92,7 +92,8 @@ def on_task_failed(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -
     for drive in drives():
         with drive.reading() as dao:
             row = dao.tasks.by_task_run(str(task_run.id))
-        if row is not None and row.run_id == drive.run_id and row.state == TaskState.RUNNING:
+        ours = row is not None and row.run_id == drive.run_id and not drive.stopping.is_set()
+        if row is not None and ours and row.state == TaskState.RUNNING:
             with drive.begin() as dao:
                 fail_task(dao, row.id, _reported(task.name, state))
 

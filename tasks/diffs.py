@@ -69,6 +69,15 @@ class FileDiff:
         return self.new_path or self.old_path or b""
 
     @property
+    def operation(self) -> str:
+        """What happens to the file as a whole: create, delete, rename or edit."""
+        if self.old_path is None:
+            return "create"
+        if self.new_path is None:
+            return "delete"
+        return "edit" if self.old_path == self.new_path else "rename"
+
+    @property
     def added(self) -> int:
         """Lines added."""
         return sum(hunk.added for hunk in self.hunks)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prefect_acms.canonical.errors import GitFailed
@@ -63,6 +64,16 @@ def stop_tools(drive: Drive) -> None:
     for pid in pids:
         stop_process(pid)
         drive.pids.discard(pid)
+
+
+@contextmanager
+def stopping_tools(drive: Drive) -> Iterator[None]:
+    """A block whose threads do not outlive it: if it is left by an exception, what they wait for is stopped."""
+    try:
+        yield
+    except BaseException:
+        stop_tools(drive)
+        raise
 
 
 def remove_worktrees(drive: Drive) -> None:

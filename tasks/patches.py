@@ -6,7 +6,7 @@ import re
 import tempfile
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -34,6 +34,7 @@ class Rule(StrEnum):
     PATH_NOT_TEXT = "PATH_NOT_TEXT"
     OUT_OF_SCOPE = "OUT_OF_SCOPE"
     PROTECTED = "PROTECTED"
+    FORBIDDEN = "FORBIDDEN"
     SYMLINK = "SYMLINK"
     SUBMODULE = "SUBMODULE"
     OTHER_MODE = "OTHER_MODE"
@@ -123,13 +124,15 @@ def validate_patch(
     limits: PatchLimits,
     protected: Sequence[str],
     scope: Sequence[str],
+    forbidden: Collection[str] = (),
     repository: Repository | None = None,
     base: str = "HEAD",
 ) -> Validation:
     """Everything that is to be said against a patch; what can't be read or decided is refused.
 
-    `scope` and `protected` are gitwildmatch patterns. With a repository, links and submodules of the commit `base`
-    are known too, so that nothing is written through one.
+    `scope` and `protected` are gitwildmatch patterns, `forbidden` are operations (create, delete, rename) that no
+    file may undergo. With a repository, links and submodules of the commit `base` are known too, so that nothing is
+    written through one.
     """
     if len(content) > limits.max_bytes:
         problem = f"it has {len(content)} bytes, {limits.max_bytes} are allowed"
@@ -146,6 +149,7 @@ def validate_patch(
         *_format(patch),
         *(violation for file in patch.files for violation in _file(file, limits)),
         *_whole(patch, limits),
+        *_operations(patch, forbidden),
         *_places(patch, scope, protected),
         *(_base(patch, repository, base) if repository is not None else ()),
     ]
@@ -272,6 +276,12 @@ def _whole(patch: ParsedPatch, limits: PatchLimits) -> Iterator[Violation]:
     if len(patch.files) > limits.max_files:
         problem = f"it touches {len(patch.files)} files, {limits.max_files} are allowed"
         yield Violation(Rule.TOO_MANY_FILES, _where(patch.files[limits.max_files]), problem)
+
+
+def _operations(patch: ParsedPatch, forbidden: Collection[str]) -> Iterator[Violation]:
+    for file in patch.files:
+        if file.operation in forbidden:
+            yield Violation(Rule.FORBIDDEN, _where(file), f"its pattern forbids to {file.operation} a file")
 
 
 def _places(patch: ParsedPatch, scope: Sequence[str], protected: Sequence[str]) -> Iterator[Violation]:

@@ -12,13 +12,8 @@ from prefect_acms.tasks.plans import Plan, PlannedTask, Workstream
 
 
 def store_workstreams(dao: UnitOfWork, drive: Drive, workstreams: tuple[Workstream, ...]) -> dict[str, WorkstreamRow]:
-    """Store workstreams as planned, with those dependencies that must end well; key to row."""
-    rows = {workstream.key: _store_workstream(dao, drive, workstream) for workstream in workstreams}
-    for workstream in workstreams:
-        prerequisites = _must_end_well(workstream.depends_on, workstream.order_only)
-        if prerequisites:
-            dao.workstreams.depends(rows[workstream.key].id, on=[rows[key].id for key in prerequisites])
-    return rows
+    """Store workstreams as planned; what they wait for is stored with their tasks. Key to row."""
+    return {workstream.key: _store_workstream(dao, drive, workstream) for workstream in workstreams}
 
 
 def _store_workstream(dao: UnitOfWork, drive: Drive, workstream: Workstream) -> WorkstreamRow:
@@ -32,12 +27,16 @@ def _store_workstream(dao: UnitOfWork, drive: Drive, workstream: Workstream) -> 
         is_critical=workstream.is_critical,
         branch=drive.workstream_ref(workstream.key).removeprefix("refs/heads/"),
         worktree=str(drive.worktree(workstream.key)),
-        metadata={"key": workstream.key, "order_only": list(workstream.order_only)},
+        metadata={"key": workstream.key},
     )
 
 
 def store_tasks(dao: UnitOfWork, drive: Drive, plan: Plan, workstreams: Mapping[str, str]) -> dict[str, TaskRow]:
-    """Store the plan's tasks as pending under their workstreams (key to row id); key to row."""
+    """Store the tasks of a plan as pending under their workstreams (by key), and what waits for what; key to row."""
+    for workstream in plan.workstreams:
+        prerequisites = _must_end_well(workstream.depends_on, workstream.order_only)
+        dao.workstreams.depends(workstreams[workstream.key], on=[workstreams[key] for key in prerequisites])
+        dao.workstreams.change(workstreams[workstream.key], metadata={"order_only": list(workstream.order_only)})
     rows = {planned.key: _store_task(dao, drive, planned, workstreams[planned.workstream]) for planned in plan.tasks}
     for planned in plan.tasks:
         upstream = _must_end_well(planned.depends_on, planned.order_only)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from graphlib import CycleError
 from pathlib import Path
 
 from prefect_acms.blocks.config import PipelineConfig
-from prefect_acms.canonical.errors import InvalidDocument, InvalidValue
+from prefect_acms.canonical.errors import CyclicPlan, InvalidDocument, InvalidValue
 from prefect_acms.dao.store import Store
 from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.ordering import cycle_of, drawn, in_order
 from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.planning import read_plan, validate_plan
 from prefect_acms.tasks.plans import Plan
@@ -25,6 +27,7 @@ def stored_plan(config: PipelineConfig, repository: Repository, store: Callable[
     patterns = PatternIndex.load(config.execution.tool_files)
     path = Path(given)
     plan = read_plan(path, patterns) if path.is_file() else validate_plan(_plan_of_run(store(), given), patterns)
+    _require_order(plan, given)
     head = repository.head()
     if plan.base_commit != head:
         made_for, found = plan.base_commit[:12], head[:12]
@@ -34,6 +37,18 @@ def stored_plan(config: PipelineConfig, repository: Repository, store: Callable[
             problem=f"the plan was made for commit {made_for}, the repository is at {found}: plan again",
         )
     return plan
+
+
+def _require_order(plan: Plan, path: str) -> None:
+    """Refuse a plan whose workstreams wait for each other: a workstream is merged as a whole."""
+    waits = {workstream.key: set(workstream.depends_on) for workstream in plan.workstreams}
+    place = {task.key: task.workstream for task in plan.tasks}
+    for task in plan.tasks:
+        waits[task.workstream].update(place[key] for key in task.depends_on if place[key] != task.workstream)
+    try:
+        in_order(waits, str)
+    except CycleError as error:
+        raise CyclicPlan(path=path, where="depends_on", problem="cycle", cycle=drawn(cycle_of(error))) from error
 
 
 def _plan_of_run(store: Store, run_id: str) -> Plan:

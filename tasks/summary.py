@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from prefect_acms.canonical.gap import GapState, GapTrigger
 from prefect_acms.dao.store import Store
+from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.landing import Landed, landed_commits
 from prefect_acms.tasks.summary_model import Counts, GapRecord, Reason, Summary, ToolRecord
@@ -17,6 +18,7 @@ from prefect_acms.tasks.summary_records import (
     phase_record,
     run_record,
     task_record,
+    tool_of,
     tool_record,
     workstream_record,
 )
@@ -77,8 +79,8 @@ def _reasons(gaps: Sequence[GapRecord]) -> tuple[Reason, ...]:
 
 
 def _tools(rows: Rows) -> tuple[ToolRecord, ...]:
-    used = sorted({task.tool_id for task in rows.tasks if task.tool_id})
-    return tuple(
-        tool_record(tool, [task for task in rows.tasks if task.tool_id == tool], rows.metrics.get(tool))
-        for tool in used
-    )
+    users: dict[str, list[TaskRow]] = {}
+    for task in rows.tasks:
+        if tool := tool_of(task):
+            users.setdefault(tool, []).append(task)
+    return tuple(tool_record(tool, tasks, rows.metrics.get(tool)) for tool, tasks in sorted(users.items()))

@@ -102,10 +102,11 @@ class TaskRecord(Record):
     workstream_id: str
     kind: str
     description: str = ""
-    tool_id: str | None = None
+    tool_id: str | None = Field(default=None, description="tool that ran or is to run; none: only gates judged")
     state: str
     partial: bool = Field(default=False, description="completed, but a guilty part was isolated")
     depends_on: tuple[str, ...] = ()
+    comes_after: tuple[str, ...] = Field(default=(), description="tasks that must have ended before, well or badly")
     attempt: int = 0
     retry_count: int = 0
     started_at: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.clock import utc_moment
 from prefect_acms.canonical.gap import GapState
 from prefect_acms.canonical.patch import PatchState
@@ -114,6 +115,18 @@ def workstream_record(row: WorkstreamRow, gaps: Sequence[GapRecord], rows: Rows)
     )
 
 
+def tool_of(row: TaskRow) -> str | None:
+    """The tool of a task; a verification that the gates have made alone used none, whatever the plan would allow."""
+    return None if row.kind == TaskKind.TEST and not row.info.get("transcripts") else row.tool_id
+
+
+def _order_only(row: TaskRow, rows: Rows) -> list[str]:
+    """The tasks that come first and may end badly, as the plan says."""
+    keys = set(row.info.get("order_only", ()))
+    ids = {task.id for task in rows.tasks if task.info.get("key") in keys}
+    return sorted(ids - set(rows.dependencies[row.id]))
+
+
 def task_record(row: TaskRow, rows: Rows) -> TaskRecord:
     """One task of the DAG, with what it waits for."""
     return TaskRecord(
@@ -122,10 +135,11 @@ def task_record(row: TaskRow, rows: Rows) -> TaskRecord:
         workstream_id=row.workstream_id,
         kind=row.kind,
         description=row.description,
-        tool_id=row.tool_id,
+        tool_id=tool_of(row),
         state=row.state,
         partial=bool(row.info.get("partial")),
         depends_on=tuple(rows.dependencies[row.id]),
+        comes_after=tuple(_order_only(row, rows)),
         attempt=row.attempt,
         retry_count=row.retry_count,
         started_at=row.started_at,

@@ -90,6 +90,7 @@ class Trials:
             limits=self.bench.pattern.limits or rails.limits,
             protected=rails.protected_paths,
             scope=tuple(self.bench.task.file_scope),
+            forbidden=frozenset(self.bench.pattern.forbidden),
             repository=self.bench.drive.repository,
             base=self.bench.worktree.commit,
         )

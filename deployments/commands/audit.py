@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from prefect_acms.canonical.errors import InvalidValue
 from prefect_acms.deployments.options import FILE, database_option, json_option
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ def verify(run: str | None, database_url: str | None, *, as_json: bool) -> int:
     first_bad (null, or chain, seq, transition_id and problem).
     """
     from prefect_acms.dao import audit as trail
-    from prefect_acms.dao.store import open_store
+    from prefect_acms.deployments.existing import existing_store
     from prefect_acms.deployments.output import emit_json
     from prefect_acms.tasks.reports.text import count
 
-    store = open_store(database_url)
+    store = existing_store(database_url)
     found = trail.verify(store, _run_id(store, run))
     if as_json:
         emit_json({"ok": found.ok, **asdict(found)})
@@ -66,12 +67,17 @@ def export(run: str | None, output: Path | None, database_url: str | None) -> No
     RUN is its id, a unique part of it, or `latest`; without it every chain is exported.
     """
     from prefect_acms.dao import audit as trail
-    from prefect_acms.dao.store import open_store
+    from prefect_acms.deployments.existing import existing_store
 
-    store = open_store(database_url)
+    store = existing_store(database_url)
     run_id = _run_id(store, run)
     if output is None:
         trail.export(store, run_id, sys.stdout)
         return
-    with output.open("w", encoding="utf-8", newline="\n") as file:
+    try:
+        file = output.open("w", encoding="utf-8", newline="\n")
+    except OSError as error:
+        expected = f"a file that can be written ({error.strerror})"
+        raise InvalidValue(field="--output", value=str(output), expected=expected) from error
+    with file:
         trail.export(store, run_id, file)

@@ -19,12 +19,15 @@ def demo(into: Path | None, database_url: str | None) -> int:
     offers would break a test. Nothing leaves your machine. The exit code is 0 if everything went as it is meant to go.
     """
     from prefect_acms.blocks.config import PipelineConfig
+    from prefect_acms.dao.store import open_store
     from prefect_acms.deployments.carrying_out import watch
-    from prefect_acms.deployments.demo import disappointments, make_repository, measure, measure_branch
+    from prefect_acms.deployments.demo import disappointments, make_repository, measure, measure_branch, require_room
     from prefect_acms.deployments.output import console
     from prefect_acms.deployments.verdict import show_before_and_after, show_summary
     from prefect_acms.tasks.git import Repository
 
+    require_room(into)
+    open_store(database_url)  # what can't be stored is refused before anything is made
     screen = console()
     folder = make_repository(into)
     screen.print(f"A sample repository is at {folder}; what ruff and pytest say about it:")

@@ -53,10 +53,10 @@ def diff(patch: str, database_url: str | None) -> None:
     PATCH is the id of the patch or of its ledger entry, or a unique part of it. What is piped is byte for byte what
     was stored, so `acms diff PATCH | git apply` works.
     """
-    from prefect_acms.dao.store import open_store
+    from prefect_acms.deployments.existing import existing_store
     from prefect_acms.deployments.lookup import find_patch
 
-    content = find_patch(open_store(database_url), patch).content
+    content = find_patch(existing_store(database_url), patch).content
     if sys.stdout.isatty():
         _show(content.decode("utf-8", errors="replace"))
     else:

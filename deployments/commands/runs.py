@@ -26,15 +26,18 @@ def runs(limit: int, repository: Path | None, database_url: str | None, *, as_js
     Each run has the keys id, state, degraded, mode, repository, base_commit, branch, head, created_at, started_at,
     completed_at, duration_sec, error and quarantine_reason in JSON; branch and head are told by `acms show` only.
     """
-    from prefect_acms.dao.store import open_store
+    from prefect_acms.deployments.existing import found_store
     from prefect_acms.deployments.output import emit_records, emit_table
     from prefect_acms.tasks.git import Repository
     from prefect_acms.tasks.landing import Landed
     from prefect_acms.tasks.summary_records import run_record
 
     top = str(Repository.open(repository).top) if repository else None
-    with open_store(database_url).begin(read_only=True) as dao:
-        found = [run_record(row, Landed()) for row in dao.runs.latest(limit, repo_root=top)]
+    store = found_store(database_url)
+    found: list[RunRecord] = []
+    if store is not None:
+        with store.begin(read_only=True) as dao:
+            found = [run_record(row, Landed()) for row in dao.runs.latest(limit, repo_root=top)]
     if as_json:
         emit_records(found)
     else:

@@ -74,10 +74,10 @@ def execute(plan_or_run: str, repository: Path | None, *, as_json: bool, **given
 
 
 def _stored(text: str, database_url: str | None) -> tuple[str, Path]:
-    from prefect_acms.dao.store import open_store
+    from prefect_acms.deployments.existing import existing_store
     from prefect_acms.deployments.lookup import find_run
 
-    row = find_run(open_store(database_url), text)
+    row = find_run(existing_store(database_url), text)
     return row.id, Path(row.repo_root)
 
 

@@ -11,23 +11,27 @@ from markupsafe import Markup
 from prefect_acms.tasks.reports.layout import Layout, arrange
 from prefect_acms.tasks.reports.text import one_line, printable, seconds
 
-BOX_WIDTH, BOX_HEIGHT = 204, 46
-COLUMN, ROW = 256, 62
+BOX_WIDTH, BOX_HEIGHT = 252, 46
+COLUMN, ROW = 288, 62
 MARGIN = 8
-BOX_LETTERS = 26
+BOX_LETTERS = 34
 """What fits into a box at the size of the style sheet."""
 
-LABELS, LABEL_LETTERS = 230, 33
-TRACK = 700
+LABELS, LABEL_LETTERS = 250, 37
+TRACK = 680
 BAR_ROW, BAR_HEIGHT = 22, 14
 AXIS = 26
 TICKS = 7
 NARROWEST = 2.0
 
+AT_BASE = "red already"
+"""What is shown for a gate that finds something at the base commit: with that, patches are only compared."""
+
 GOOD = frozenset({"completed", "succeeded", "PASSED", "committed", "verified", "resolved"})
 BAD = frozenset({"failed", "FAILED", "quarantined", "apply_failed"})
 HELD = frozenset(
     {"blocked", "BLOCKED", "cancelled", "canceled", "skipped", "dropped", "rolled_back", "deferred", "awaiting_review"}
+    | {AT_BASE}
 )
 WAITING = frozenset({"pending", "PENDING", "planned", "discovered", "created", "ready"})
 
@@ -133,7 +137,7 @@ def _across(moment: float, total: float) -> float:
 
 def _tick(at: float, total: float, height: float) -> Markup:
     x = _n(_across(at, total))
-    label = f"{at:g} s" if total < 120 else seconds(at)  # noqa: PLR2004  beyond two minutes, minutes read better
+    label = f"{at:g} s" if total < 120 or at < 60 else seconds(at)  # noqa: PLR2004  beyond two minutes, minutes read better
     return Markup(
         '<g class="tick"><line x1="{0}" y1="{1}" x2="{0}" y2="{2}"/><text x="{0}" y="14">{3}</text></g>'
     ).format(x, AXIS - 6, _n(height), label)

@@ -12,7 +12,7 @@ from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 from pygments.lexers.diff import DiffLexer  # type: ignore[import-untyped]
 
 from prefect_acms.tasks.reports.drawing import tone
-from prefect_acms.tasks.reports.pictures import dag_picture, timeline_picture
+from prefect_acms.tasks.reports.pictures import dag_picture, shown_state, timeline_picture
 from prefect_acms.tasks.reports.text import count, day_and_time, one_line, place, printable, seconds, short
 from prefect_acms.tasks.summary_model import PatchRecord, Summary
 
@@ -56,7 +56,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "tone": tone, "seconds": seconds, "count": count, "one_line": one_line, "diff": diff_html, "place": place,
-        "cut": lines_cut, "short": short, "day_and_time": day_and_time,
+        "cut": lines_cut, "short": short, "shown_state": shown_state, "day_and_time": day_and_time,
     }  # fmt: skip
     return environment
 

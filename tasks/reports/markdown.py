@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from prefect_acms.tasks.reports.pictures import shown_state
 from prefect_acms.tasks.reports.text import count, one_line, place, printable, seconds, short
 from prefect_acms.tasks.summary_model import PatchRecord, Summary
 
 MOST_ROWS = 100
 """Rows of a table; an artifact of thousands is not read, and summary.json has them all."""
+
+MOST_NAMES = 70
+"""Characters of file names in a table; where it is shown, cells often don't wrap."""
 
 _IN_CODE = str.maketrans({"`": "'", "|": "\N{BROKEN BAR}"})
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>#|~"})
@@ -68,8 +72,8 @@ def _reasons(summary: Summary) -> Iterator[str]:
 def _patches(summary: Summary) -> Iterator[str]:
     rows = [
         (
-            patch.state, code(", ".join(patch.files)), f"+{patch.lines_added} -{patch.lines_removed}",
-            code(short(patch.commit)), cell(_why(summary, patch)),
+            patch.state, code(one_line(", ".join(patch.files), MOST_NAMES)),
+            f"+{patch.lines_added} -{patch.lines_removed}", code(short(patch.commit)), cell(_why(summary, patch)),
         )
         for patch in summary.patches
     ]  # fmt: skip
@@ -104,7 +108,7 @@ def _gates(summary: Summary) -> Iterator[str]:
     rows = [
         (
             f"{gate.type} at the base commit" if gate.at_base else gate.type,
-            gate.state,
+            shown_state(gate),
             code(gate.command),
             seconds(gate.duration_sec),
             cell(gate.judgement or ""),

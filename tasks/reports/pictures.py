@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from markupsafe import Markup
 
 from prefect_acms.canonical.clock import utc_moment
-from prefect_acms.tasks.reports.drawing import Bar, Node, dag_svg, timeline_svg
+from prefect_acms.tasks.reports.drawing import AT_BASE, Bar, Node, dag_svg, timeline_svg
+from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.summary_model import GateRecord, PhaseRecord, Summary, TaskRecord
 
 MOST_TASKS = 160
@@ -20,14 +22,18 @@ def dag_picture(summary: Summary) -> Markup:
     """The tasks and what they wait for, or the workstreams where there are too many tasks."""
     if len(summary.tasks) > MOST_TASKS:
         return _workstream_picture(summary)
-    nodes = [Node(task.id, task.key, _task_note(task), task.state) for task in summary.tasks]
+    keys = {task.id: task.key for task in summary.tasks}
+    nodes = [Node(task.id, task.key, _task_note(task, keys), task.state) for task in summary.tasks]
     edges = [(before, task.id) for task in summary.tasks for before in task.depends_on]
     return dag_svg(nodes, edges, f"Tasks of {summary.run.id} and their dependencies")
 
 
-def _task_note(task: TaskRecord) -> str:
+def _task_note(task: TaskRecord, keys: Mapping[str, str]) -> str:
+    """What did it, how it ended, and what only had to come first: drawn as lines, that would lead far to the right."""
     state = f"{task.state}, in part" if task.partial else task.state
-    return f"{task.tool_id} · {state}" if task.tool_id else state
+    first = [keys.get(before, before) for before in task.comes_after]
+    after = f"after {first[0] if len(first) == 1 else count(len(first), 'task')}" if first else ""
+    return " · ".join(part for part in (task.tool_id, state, after) if part)
 
 
 def _workstream_picture(summary: Summary) -> Markup:
@@ -46,6 +52,11 @@ def timeline_picture(summary: Summary) -> Markup:
     return timeline_svg(bars[:MOST_BARS], f"Timeline of {summary.run.id}")
 
 
+def shown_state(gate: GateRecord) -> str:
+    """The state of a gate; one that only tells how red the base commit is has not failed anything."""
+    return AT_BASE if gate.at_base and gate.state == "FAILED" else gate.state
+
+
 def _phase_bar(phase: PhaseRecord, begin: datetime) -> Bar | None:
     return _bar(phase.name, phase.outcome or "running", phase.started_at, phase.completed_at, begin, level=0)
 
@@ -55,9 +66,8 @@ def _task_bar(task: TaskRecord, begin: datetime) -> Bar | None:
 
 
 def _gate_bar(gate: GateRecord, begin: datetime) -> Bar | None:
-    return _bar(
-        f"{gate.type} gate{' at base' if gate.at_base else ''}", gate.state, gate.started_at, gate.completed_at, begin
-    )
+    label = f"{gate.type} gate at base" if gate.at_base else f"{gate.type} gate"
+    return _bar(label, shown_state(gate), gate.started_at, gate.completed_at, begin)
 
 
 def _bar(label: str, state: str, start: str | None, end: str | None, begin: datetime, *, level: int = 1) -> Bar | None:

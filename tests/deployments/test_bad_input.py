@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from repositories import Committed, git
+from repositories import git
 
 from prefect_acms.dao.store import open_store
 from prefect_acms.deployments.demo import make_repository
@@ -149,7 +149,7 @@ def _deleted(folder: Path) -> Path:
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )
 def test_a_repository_that_can_not_be_worked_on(
-    acms: Acms, tmp_path: Path, acms_home: Path, command: str, make: Callable[[Path], Path], told: str
+    acms: Acms, tmp_path: Path, *, acms_home: Path, command: str, make: Callable[[Path], Path], told: str
 ) -> None:
     """The sentence says what is in the way, and for changed files how many and the first."""
     assert told in refused(acms, tmp_path, acms_home, command, str(make(tmp_path)))
@@ -263,11 +263,11 @@ def report(*entries: object, **facts: object) -> str:
         (report(generated_at="yesterday"), "generated_at: "),
         (report(generated_at="2026-01-01T00:00:00"), "generated_at: "),
         (report(GAP, "gap"), "gaps[1]: "),
-        (report({**GAP, "title": 3}), "gaps[0] (id '1').title: "),
-        (report({**GAP, "severity": "dire"}), "gaps[0] (id '1').severity: "),
-        (report({**GAP, "start_line": "3"}), "gaps[0] (id '1').start_line: "),
-        (report({**GAP, "file_paths": ["../a.py"]}), "gaps[0] (id '1').file_paths"),
-        (report({**GAP, "colour": "red"}), "gaps[0] (id '1').colour: "),
+        (report({**GAP, "title": 3}), "gaps[0] (1).title: "),
+        (report({**GAP, "severity": "dire"}), "gaps[0] (1).severity: "),
+        (report({**GAP, "start_line": "3"}), "gaps[0] (1).start_line: "),
+        (report({**GAP, "file_paths": ["../a.py"]}), "gaps[0] (1).file_paths"),
+        (report({**GAP, "colour": "red"}), "gaps[0] (1).colour: "),
         (report({"title": "odd"}), "gaps[0].id: "),
         (report(GAP, {**GAP, "title": "even"}), "gaps[1].id: '1' is taken already by gaps[0]"),
         (report({**GAP, "dependencies": ["9"]}), "'9'"),
@@ -275,7 +275,7 @@ def report(*entries: object, **facts: object) -> str:
     ],
 )
 def test_a_broken_report(
-    acms: Acms, sample: Path, tmp_path: Path, acms_home: Path, option: str, content: str, told: str
+    acms: Acms, sample: Path, *, tmp_path: Path, acms_home: Path, option: str, content: str, told: str
 ) -> None:
     """With the entry and the place that is wrong."""
     path = tmp_path / "broken.json"
@@ -297,7 +297,7 @@ TOOL = '[tools.mine]\ncommand = ["mend", "{files}"]\ntask_kinds = ["implementati
         ("tools = 1\n", "tools"),
         ("[tools.mine]\n", "tools.mine.command: Field required"),
         ("[tools.mine]\ncommand = 3\n", "tools.mine.command"),
-        (TOOL.replace("{files}", "{filez}"), "'filez'"),
+        (TOOL.replace("{files}", "{filez}"), "tools.mine.command: argument 2: unknown placeholder"),
         (TOOL.replace("{files}", "{files"), "tools.mine.command"),
         (TOOL + "timeout_sec = -1\n", "tools.mine.timeout_sec"),
         (TOOL + "shell = true\n", "tools.mine.shell"),
@@ -307,7 +307,7 @@ TOOL = '[tools.mine]\ncommand = ["mend", "{files}"]\ntask_kinds = ["implementati
     ],
 )
 def test_a_broken_tool_file(
-    acms: Acms, sample: Path, tmp_path: Path, acms_home: Path, content: str, told: str
+    acms: Acms, sample: Path, *, tmp_path: Path, acms_home: Path, content: str, told: str
 ) -> None:
     """With the place in it; a tool with an unknown placeholder would be run with a hole in its command."""
     path = tmp_path / "tools.toml"
@@ -331,7 +331,7 @@ def test_a_broken_tool_file(
     ],
 )
 def test_a_broken_configuration(
-    acms: Acms, sample: Path, tmp_path: Path, acms_home: Path, content: str, told: str
+    acms: Acms, sample: Path, *, tmp_path: Path, acms_home: Path, content: str, told: str
 ) -> None:
     """With the file and the setting."""
     path = tmp_path / "acms.toml"
@@ -403,13 +403,12 @@ def test_a_database_of_another_program(
         ("sqlite://", "a database in memory keeps nothing"),
         ("mysql://localhost/acms", "mysql is not supported"),
         ("postgresql://nobody:secret@127.0.0.1:9/acms", "nobody:***@127.0.0.1"),
-        ("sqlite:////dev/null/canonical.db", "/dev/null"),
         ("sqlite:////tmp/x.db?timeout=soon", "timeout"),
     ],
 )
 @pytest.mark.parametrize("command", EVERY_KIND, ids=" ".join)
 def test_a_store_that_can_not_be(
-    acms: Acms, sample: Path, acms_home: Path, command: list[str], url: str, told: str
+    acms: Acms, sample: Path, *, acms_home: Path, command: list[str], url: str, told: str
 ) -> None:
     """A password in its address is not shown."""
     sentence = refused(acms, sample, acms_home, *on(sample, command), "--database-url", url)
@@ -440,9 +439,7 @@ def test_a_database_that_is_locked(
 
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_database_that_somebody_else_is_writing(
-    acms: Acms, sample: Path, canonical_url: str, command: str
-) -> None:
+def test_a_database_that_somebody_else_is_writing(acms: Acms, sample: Path, canonical_url: str, command: str) -> None:
     """It can be read, but no run can begin in it."""
     with locked(canonical_url, readers_too=False) as url:
         sentence = refused(acms, sample, None, command, str(sample), "--database-url", url)
@@ -450,7 +447,18 @@ def test_a_database_that_somebody_else_is_writing(
     assert number_of_runs(canonical_url) == 0
 
 
-@pytest.mark.parametrize("command", [*EVERY_KIND, ["demo", "--into", "x"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["run"], ["analyze"], ["plan"], ["db", "upgrade"], ["demo"]], ids=" ".join)
+def test_a_store_whose_folder_can_not_be_made(acms: Acms, sample: Path, acms_home: Path, command: list[str]) -> None:
+    """The sentence names the place."""
+    url = "sqlite:////dev/null/canonical.db"
+    sentence = refused(acms, sample, acms_home, *on(sample, command), "--database-url", url)
+    assert "/dev/null" in sentence
+
+
+@pytest.mark.parametrize(
+    "command", [["run"], ["analyze"], ["plan"], ["execute", "latest"], ["show", "latest"], ["demo", "--into", "x"]],
+    ids=" ".join,
+)  # fmt: skip
 def test_a_home_that_can_not_be_made(
     acms: Acms, sample: Path, tmp_path: Path, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -495,22 +503,33 @@ def test_a_home_that_can_not_be_written(acms: Acms, shop: Path, canonical_url: s
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_an_id_that_means_no_run_or_several(
-    acms: Acms, stored: Stored, tmp_path: Path, acms_home: Path, arguments: list[str], told: str
+    acms: Acms, canonical_url: str, acms_home: Path, arguments: list[str], told: str
 ) -> None:
     """The ids that it fits are named."""
-    path = shutil.copy(stored.url.removeprefix("sqlite:///"), tmp_path / "two.db")
-    store = open_store(f"sqlite:///{path}")
+    store = open_store(canonical_url)
     with store.begin() as dao:
-        dao.runs.create(repo_root="/nowhere/shop", base_commit="b" * 40, mode="full", config={})
+        for _ in range(2):
+            dao.runs.create(repo_root="/nowhere/shop", base_commit="b" * 40, mode="full", config={})
     store.close()
-    sentence = refused(acms, tmp_path, acms_home, *arguments, "--database-url", f"sqlite:///{path}")
-    assert told in sentence
+    assert told in one_sentence(acms(*arguments, "--database-url", canonical_url))
+    assert number_of_runs(canonical_url) == 2
+    assert not acms_home.exists()
 
 
 @pytest.mark.parametrize("command", [["show"], ["gaps"], ["patches"], ["execute"], ["audit", "verify"]], ids=" ".join)
 def test_the_latest_run_where_there_is_none(acms: Acms, acms_home: Path, tmp_path: Path, command: list[str]) -> None:
     """And no store is made to find that out."""
-    assert "there is no run 'latest'" in refused(acms, tmp_path, acms_home, *command, "latest")
+    assert "there is none yet" in refused(acms, tmp_path, acms_home, *command, "latest")
+
+
+def test_the_latest_run_of_an_empty_store(acms: Acms, canonical_url: str) -> None:
+    """There is none."""
+    assert "there is no run 'latest'" in one_sentence(acms("show", "latest", "--database-url", canonical_url))
+
+
+def test_a_trail_that_does_not_exist_is_not_called_intact(acms: Acms, acms_home: Path, tmp_path: Path) -> None:
+    """Else a wrong address, or a database that somebody took away, would look like a good one."""
+    assert "there is none yet" in refused(acms, tmp_path, acms_home, "audit", "verify")
 
 
 def test_a_run_whose_repository_is_gone(acms: Acms, stored: Stored, tmp_path: Path, acms_home: Path) -> None:
@@ -531,18 +550,21 @@ def plan(**facts: object) -> str:
     return json.dumps({**base, **facts})
 
 
-def planned(key: str, *depends_on: str) -> dict[str, object]:
-    """A task of a plan."""
-    return {
-        "key": key, "workstream": "ws-01", "kind": "analysis", "description": "look", "pattern_id": "ruff-fix",
-        "tool_id": None, "file_scope": [], "gaps": [], "depends_on": list(depends_on),
-    }  # fmt: skip
-
+GAP_OF_A_PLAN = {"fingerprint": "f" * 16, "source": "ruff", "rule_id": "F401", "title": "odd", "file_paths": ["a.py"]}
 
 WORKSTREAM = {
-    "key": "ws-01", "name": "one", "category": "style", "priority_score": 5.0, "effort": "low", "file_scope": ["a.py"],
-    "gaps": [], "depends_on": [],
+    "key": "ws-01", "name": "one", "category": "style", "priority_score": 5.0, "effort": "low",
+    "file_scope": ["a.py"], "gaps": ["f" * 16],
 }  # fmt: skip
+
+
+def tasks(*planned: dict[str, object]) -> str:
+    """The text of a plan with these tasks of one workstream."""
+    base = {
+        "workstream": "ws-01", "kind": "analysis", "description": "look", "pattern_id": "inspection",
+        "file_scope": ["a.py"], "gaps": ["f" * 16],
+    }  # fmt: skip
+    return plan(gaps=[GAP_OF_A_PLAN], workstreams=[WORKSTREAM], tasks=[{**base, **task} for task in planned])
 
 
 @pytest.mark.parametrize(
@@ -553,14 +575,15 @@ WORKSTREAM = {
         (json.dumps({"tasks": 3}), "plan.json: "),
         (plan(), "plan again"),
         (plan(tasks="many"), "tasks: "),
-        (plan(workstreams=[WORKSTREAM], tasks=[planned("a", "b"), planned("b", "a")]), "wait for each other"),
-        (plan(workstreams=[WORKSTREAM], tasks=[planned("a", "none")]), "none"),
-        (plan(workstreams=[WORKSTREAM], tasks=[planned("a"), planned("a")]), "taken already"),
-        (plan(workstreams=[WORKSTREAM], tasks=[{**planned("a"), "pattern_id": "none"}]), "none"),
+        (tasks({"key": "a", "depends_on": ["b"]}, {"key": "b", "depends_on": ["a"]}), "wait for each other: a"),
+        (tasks({"key": "a", "depends_on": ["none"]}), "'none'"),
+        (tasks({"key": "a"}, {"key": "a"}), "tasks[1].key: 'a' is taken already"),
+        (tasks({"key": "a", "pattern_id": "none"}), "'none'"),
+        (tasks({"key": "a", "workstream": "none"}), "'none'"),
     ],
 )
 def test_a_plan_that_is_none_or_for_another_commit(
-    acms: Acms, sample: Path, tmp_path: Path, acms_home: Path, content: str, told: str
+    acms: Acms, sample: Path, *, tmp_path: Path, acms_home: Path, content: str, told: str
 ) -> None:
     """A plan file is refused before anything is made, the store included."""
     path = tmp_path / "plan.json"
@@ -570,18 +593,15 @@ def test_a_plan_that_is_none_or_for_another_commit(
     assert told in sentence
 
 
-def test_a_stored_plan_for_another_commit(
-    acms: Acms, committed: Committed, acms_home: Path, canonical_url: str
-) -> None:
+def test_a_stored_plan_for_another_commit(acms: Acms, sample: Path, acms_home: Path, canonical_url: str) -> None:
     """The repository has gone on since."""
-    repository = committed({"a.py": "import os\n"})
     store = open_store(canonical_url)
     with store.begin() as dao:
-        run = dao.runs.create(repo_root=str(repository), base_commit="a" * 40, mode="plan_only", config={})
+        run = dao.runs.create(repo_root=str(sample), base_commit="a" * 40, mode="plan_only", config={})
         phase = dao.phases.create(run_id=run.id, name="planning")
         dao.phases.finish(phase.id, "completed", {"plan": json.loads(plan())})
     store.close()
-    sentence = refused(acms, repository, acms_home, "execute", run.id, "--database-url", canonical_url)
+    sentence = refused(acms, sample, acms_home, "execute", run.id, "--database-url", canonical_url)
     assert "plan again" in sentence
     assert number_of_runs(canonical_url) == 1
 
@@ -609,7 +629,17 @@ def test_an_argument_that_reading_commands_can_not_use(
     refused(acms, tmp_path, acms_home, *arguments)
 
 
-def test_the_demonstration_does_not_mix_with_files(acms: Acms, tmp_path: Path, acms_home: Path) -> None:
-    """`--into` a folder that holds something is refused."""
+@pytest.mark.parametrize("into", [".", "mine.txt", "mine.txt/shop"])
+def test_the_demonstration_does_not_mix_with_files(
+    acms: Acms, tmp_path: Path, acms_home: Path, monkeypatch: pytest.MonkeyPatch, into: str
+) -> None:
+    """`--into` a folder that holds something, or that is none, is refused."""
     (tmp_path / "mine.txt").write_text("mine")
-    assert "--into" in refused(acms, tmp_path, acms_home, "demo", "--into", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert "--into" in refused(acms, tmp_path, acms_home, "demo", "--into", into)
+
+
+def test_the_demonstration_needs_git(acms: Acms, tmp_path: Path, acms_home: Path) -> None:
+    """Nothing is made without it."""
+    sentence = refused(acms, tmp_path, acms_home, "demo", "--into", str(tmp_path / "shop"), PATH=str(tmp_path))
+    assert "found none" in sentence

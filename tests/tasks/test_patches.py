@@ -304,6 +304,21 @@ def test_the_flags_tell_form_place_and_constraints_apart() -> None:
     assert flags(validated(b"prose\n")) == (False, False, False)
 
 
+CREATES = b"diff --git a/n.py b/n.py\nnew file mode 100644\n--- /dev/null\n+++ b/n.py\n@@ -0,0 +1 @@\n+x\n"
+DELETES = b"diff --git a/n.py b/n.py\ndeleted file mode 100644\n--- a/n.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n"
+RENAMES = edit("b.py", "a.py", "similarity index 50%\nrename from a.py\nrename to b.py\n")
+
+
+@pytest.mark.parametrize(("operation", "patch"), [("create", CREATES), ("delete", DELETES), ("rename", RENAMES)])
+def test_an_operation_that_the_pattern_forbids_is_refused(operation: str, patch: bytes) -> None:
+    """What is done to a file as a whole is refused by name, and only where it is forbidden."""
+    found = validate_patch(patch, limits=LIMITS, protected=(), scope=EVERYWHERE, forbidden={operation})
+    assert rules(found) == [Rule.FORBIDDEN]
+    assert not found.constraints_ok
+    others = {"create", "delete", "rename"} - {operation}
+    assert validate_patch(patch, limits=LIMITS, protected=(), scope=EVERYWHERE, forbidden=others).ok
+
+
 def test_a_pattern_that_can_not_be_read_refuses() -> None:
     """Guardrails fail closed."""
     found = validate_patch(edit(), limits=LIMITS, protected=("!",), scope=EVERYWHERE)
