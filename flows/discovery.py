@@ -46,7 +46,8 @@ def scan_base(run_id: str, epoch: int) -> DiscoveryResult:
         timeout_sec=drive.config.gates.timeout_sec,
     )
     try:
-        return discover(scan, drive.config.discovery.sources)
+        with drive.watching():
+            return discover(scan, drive.config.discovery.sources)
     finally:
         # Tests leave things behind, and the gates judge this very tree next.
         worktree.reset()

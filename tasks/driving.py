@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from prefect_acms.dao.store import Store, UnitOfWork, open_store
 from prefect_acms.dao.unit import Fence
 from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.git import Repository
-from prefect_acms.tasks.processes import stop_process
+from prefect_acms.tasks.processes import stop_process, watched
 
 
 @dataclass(eq=False)
@@ -54,7 +54,7 @@ class Drive:
         return self.store.begin(read_only=True)
 
     @contextmanager
-    def watching(self) -> Iterator[Callable[[int], None]]:
+    def watching(self) -> Iterator[None]:
         """Hands out what a started process is told to: it is stopped with the run, and forgotten after the block."""
         self.require_going()
         started: list[int] = []
@@ -67,7 +67,8 @@ class Drive:
                 stop_process(pid)
 
         try:
-            yield on_start
+            with watched(on_start):
+                yield
         finally:
             self.pids.difference_update(started)
 

@@ -64,8 +64,8 @@ def judged_tree(
         base = baseline.results[step.gate.gate_type]
         gate_id = start_gate(drive, step.gate, subject, {"tree": tree, "with_base_tests": step.with_base_tests})
         gate_ids.append(gate_id)
-        with _answering(drive, gate_id), drive.watching() as on_start:
-            run = take_step(step, worktree, touched, base, environment, drive.base_commit, on_start=on_start)
+        with _answering(drive, gate_id), drive.watching():
+            run = take_step(step, worktree, touched, base, environment, drive.base_commit)
         end_gate(drive, gate_id, run.result, passed=run.judgement.passed, metadata=_judgement(run))
         if not run.judgement.passed:
             return Judged(run.judgement.sentence, tuple(gate_ids))
@@ -77,8 +77,8 @@ def judged_tree(
 def judged_base(drive: Drive, gate: GateCommand, worktree: Worktree, environment: Environment) -> GateResult:
     """Run a gate at the base commit: whatever it says there is what patches are compared with."""
     gate_id = start_gate(drive, gate, Subject(), {"tree": worktree.tree(), "base": True})
-    with _answering(drive, gate_id), drive.watching() as on_start:
-        result = run_gate(gate, worktree.path, environment, on_start=on_start)
+    with _answering(drive, gate_id), drive.watching():
+        result = run_gate(gate, worktree.path, environment)
     metadata: dict[str, Any] = {"unavailable": result.unavailable} if result.unavailable else {}
     end_gate(drive, gate_id, result, passed=result.exit_code == 0 and result.unavailable is None, metadata=metadata)
     return result

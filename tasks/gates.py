@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePath
@@ -73,15 +73,14 @@ def run_gate(
     environment: Environment,
     *,
     on_output: OnOutput | None = None,
-    on_start: Callable[[int], None] | None = None,
 ) -> GateResult:
     """What a gate says of a tree as it is on disk; it may leave files behind. Never raises for what the gate does."""
     try:
         if gate.structured == "ruff":
             return _ruff(gate, root, environment)
         if gate.structured == "pytest":
-            return _pytest(gate, root, environment, on_output, on_start)
-        return _command(gate, root, environment, on_output, on_start)
+            return _pytest(gate, root, environment, on_output)
+        return _command(gate, root, environment, on_output)
     except ToolFailed as error:
         return GateResult(gate, NOT_STARTED, "", str(error), timed_out=False, duration_sec=0, unavailable=str(error))
 
@@ -146,9 +145,8 @@ def _pytest(
     root: Path,
     environment: Environment,
     on_output: OnOutput | None,
-    on_start: Callable[[int], None] | None,
 ) -> GateResult:
-    run = run_pytest(gate.argv, root, environment, timeout_sec=gate.timeout_sec, on_output=on_output, on_start=on_start)
+    run = run_pytest(gate.argv, root, environment, timeout_sec=gate.timeout_sec, on_output=on_output)
     return GateResult(
         gate,
         exit_code=run.process.exit_code,
@@ -167,7 +165,6 @@ def _command(
     root: Path,
     environment: Environment,
     on_output: OnOutput | None,
-    on_start: Callable[[int], None] | None,
 ) -> GateResult:
     process = run_process(
         gate.argv,
@@ -175,7 +172,6 @@ def _command(
         env=environment.with_variables(PYTHONHASHSEED="0").variables,
         timeout_sec=gate.timeout_sec,
         on_output=on_output,
-        on_start=on_start,
     )
     return GateResult(
         gate,

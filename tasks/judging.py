@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prefect_acms.canonical.test_gate import GateType
@@ -102,14 +102,13 @@ def take_step(  # noqa: PLR0917  # all six are always needed
     base_commit: str,
     *,
     on_output: OnOutput | None = None,
-    on_start: Callable[[int], None] | None = None,
 ) -> GateRun:
     """Run a gate on the applied patch and judge it; the tree is exactly the patched one again afterwards."""
     tree, root = worktree.tree(), worktree.path
     try:
         if step.with_base_tests:
             worktree.show([path for path in touched if is_test_file(path)], base_commit)
-        result = run_gate(step.gate, root, environment, on_output=on_output, on_start=on_start)
+        result = run_gate(step.gate, root, environment, on_output=on_output)
         judgement = judge(base, result)
         if flaky := _flaky(step.gate, judgement, worktree, environment):
             judgement = judge(base, result, flaky=flaky)

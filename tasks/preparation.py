@@ -27,7 +27,8 @@ def prepared_worktree(drive: Drive, key: str, commit: str) -> tuple[Worktree, En
         return adopt_worktree(drive.repository, path), environment
     worktree = open_worktree(drive.repository, path, commit)
     try:
-        run_setup(path, environment, settings)
+        with drive.watching():
+            run_setup(path, environment, settings)
     except BaseException:
         worktree.remove()
         raise

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +30,8 @@ DRAIN_SEC = 1.0
 _TICK_SEC = 0.05
 _CHUNK = 1 << 16
 _LONGEST_LINE = 1 << 13
+
+_WATCHER: ContextVar[Callable[[int], None] | None] = ContextVar("watcher", default=None)
 
 OnOutput = Callable[[str, str], None]
 """Called with (`stdout` or `stderr`, text) for each line, as it comes."""
@@ -71,8 +74,9 @@ def run_process(
     process = _start(argv, cwd, env, with_input=input is not None)
     pump = _Pump(process, input, on_output, output_limit)
     try:
-        if on_start is not None:
-            on_start(process.pid)
+        for told in (_WATCHER.get(), on_start):
+            if told is not None:
+                told(process.pid)
         timed_out = not pump.ended_within(timeout_sec)
         if timed_out:
             signal_group(process.pid, signal.SIGTERM)
@@ -95,6 +99,16 @@ def run_process(
         completed_at=clock(),
         cut_bytes=pump.cut_bytes,
     )
+
+
+@contextmanager
+def watched(on_start: Callable[[int], None]) -> Iterator[None]:
+    """A block of this thread in which every program that is started is told to `on_start`, whoever starts it."""
+    token = _WATCHER.set(on_start)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
 
 
 def stop_process(pid: int, grace_sec: float = GRACE_SEC) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import walk
 from pathlib import Path, PurePosixPath
@@ -104,7 +104,6 @@ def run_pytest(
     timeout_sec: float,
     arguments: Iterable[str] = (),
     on_output: OnOutput | None = None,
-    on_start: Callable[[int], None] | None = None,
 ) -> PytestRun:
     """Run the tests of a folder with the command that `find_pytest` found; all, or those that `arguments` select."""
     with tempfile.TemporaryDirectory(prefix="acms-", ignore_cleanup_errors=True) as folder:
@@ -116,7 +115,6 @@ def run_pytest(
             env={**environment.variables, "PYTHONHASHSEED": "0"},
             timeout_sec=timeout_sec,
             on_output=on_output,
-            on_start=on_start,
         )
         try:
             tests = read_junit(report, root)

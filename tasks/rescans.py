@@ -36,7 +36,8 @@ class Rescanner:
             timeout_sec=self.drive.config.gates.timeout_sec,
             files=tuple(sorted(files)),
         )
-        return tuple(gap for source in load_sources(self.sources) for gap in source.discover(scan).gaps)
+        with self.drive.watching():
+            return tuple(gap for source in load_sources(self.sources) for gap in source.discover(scan).gaps)
 
     def compared(self, before: Sequence[Gap], files: Iterable[str]) -> Comparison:
         """What became of earlier findings in these files."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,14 +50,14 @@ class ToolRun:
                 run_id=self.drive.run_id, worker_type=self.profile.tool_id, host=socket.gethostname()
             )
         try:
-            with self.drive.watching() as watch:
+            with self.drive.watching():
                 result = run_tool(
                     self.profile,
                     worktree=self.worktree.path,
                     environment=self.environment,
                     values=values,
                     timeout_sec=self.task.timeout_sec,
-                    on_start=lambda pid: self._started(process.id, pid, watch),
+                    on_start=lambda pid: self._started(process.id, pid),
                 )
         except BaseException:
             self._end_process(process.id, crashed=True)
@@ -66,8 +65,7 @@ class ToolRun:
         self._end_process(process.id, crashed=result.timed_out or result.exit_code < 0)
         return result
 
-    def _started(self, process_id: str, pid: int, watch: Callable[[int], None]) -> None:
-        watch(pid)
+    def _started(self, process_id: str, pid: int) -> None:
         with self.drive.begin() as dao:
             dao.uet_workers.change(process_id, pid=pid)
             dao.uet_workers.advance(process_id, UetWorkerTrigger.SPAWNED)

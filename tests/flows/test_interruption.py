@@ -169,3 +169,29 @@ def test_an_interrupted_run_is_canceled_while_a_slow_gate_runs(
     assert asyncio.run(_prefect_state(str(run.prefect_flow_run_id))) == "Cancelled"
     assert set(states) == {"completed", "cancelled"}
     assert {entry.state for entry in entries} == {"quarantined"}
+
+
+@pytest.mark.parametrize(("when", "options"), [("discovery", ("--source", "pytest")), ("setup", ())])
+def test_an_interrupted_run_is_canceled_while_it_looks_and_while_it_sets_up(
+    committed: Committed,
+    acms_home: Path,
+    acms_child: Callable[..., Child],
+    tmp_path: Path,
+    when: str,
+    options: tuple[str, ...],
+) -> None:
+    """The tests of discovery and a setup command are stopped like any tool."""
+    slow = _slow(tmp_path / "mark", "True")
+    files = {"app.py": APP, "test_app.py" if when == "discovery" else "slow.py": slow}
+    repository = committed(files)
+    before = fingerprint_of(repository)
+    if when == "setup":
+        options = ("--source", "ruff", "--setup", f'{sys.executable} -c "import slow; slow.test_slowly()"')
+    child = acms_child(repository, *options)
+    pids = child.wait_for_mark()
+    took = child.interrupt(signal.SIGINT)
+    out, err = child.process.communicate()
+    assert child.process.returncode == 130, err + out
+    assert took < 30
+    assert [pid for pid in pids if _alive(pid)] == []
+    _assert_clean_end(repository, acms_home, before)
