@@ -144,3 +144,8 @@ class PipelineConfig(BaseModel):
     environment: EnvironmentSettings = Field(default=EnvironmentSettings(), description="where tools and gates run")
     resilience: ResilienceSettings = Field(default=ResilienceSettings(), description="retries and breakers")
     execution: ExecutionSettings = Field(default=ExecutionSettings(), description="how the plan is carried out")
+
+    @property
+    def title(self) -> str:
+        """The repository's name and the mode, as runs are called in the Prefect UI."""
+        return f"{self.repository.resolve().name} {self.mode.value}"

@@ -63,7 +63,7 @@ def _check_discovery(config: PipelineConfig) -> None:
         read_report(path)
 
 
-@flow(name="acms-configure", flow_run_name="configure {config.repository}", persist_result=False)
+@flow(name="acms-configure", flow_run_name="configure {config.title}", persist_result=False)
 async def configure_run(config: PipelineConfig) -> RunHandle:
     """Start a run: check the configuration, make its row and its folder, and drive it from here on."""
     repository = check_config(config)

@@ -26,6 +26,7 @@ from prefect_acms.flows.discovery import discover_gaps
 from prefect_acms.flows.execution import execute_plan
 from prefect_acms.flows.planning import compile_run_plan
 from prefect_acms.flows.summary import summarize_run, write_run_reports
+from prefect_acms.tasks.artifacts import publish_name
 from prefect_acms.tasks.bridge import (
     end_run_of,
     on_run_cancelled,
@@ -79,7 +80,7 @@ _PHASES: dict[Mode, tuple[Any, ...]] = {
 
 @flow(
     name="acms-pipeline",
-    flow_run_name="{config.mode} {config.repository}",
+    flow_run_name="{config.title}",
     persist_result=False,
     on_running=[on_run_running],
     on_completion=[on_run_completed],
@@ -96,6 +97,7 @@ async def acms_pipeline(config: PipelineConfig) -> State[Any]:
     with repository_lock(acms_home(), repository.top, f"process {os.getpid()}"):
         handle = await _configured(config)
         drive = drive_run(handle.run_id, epoch=handle.epoch)
+        await publish_name(f"{config.title} {handle.run_id[-8:]}")
         try:
             with Outbox(drive.store, handle.run_id, drive.folder / "transitions.jsonl"):
                 await _drive_to_its_end(drive, handle)

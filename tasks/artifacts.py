@@ -1,4 +1,4 @@
-"""Prefect artifacts: what a person sees of a run in the UI. One a phase; a failing one never fails the run."""
+"""What a person sees of a run in the Prefect UI: its name and an artifact a phase; none of it ever fails the run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 from prefect_acms.canonical.gap import GapSeverity
 from prefect_acms.tasks.discovery import DiscoveryResult
@@ -22,6 +24,12 @@ _RANK = {severity: rank for rank, severity in enumerate(GapSeverity)}
 
 MOST_ROWS = 500
 """Rows that a table artifact shows at most; the files of the run have them all."""
+
+
+async def publish_name(name: str) -> None:
+    """Call the Prefect run by a name that says which canonical run it is; `acms show` accepts its ending."""
+    async with get_client() as client:
+        await _publish(client.update_flow_run(flow_run.id, name=name))
 
 
 async def publish_gaps(drive: Drive, result: DiscoveryResult) -> None:
@@ -114,4 +122,4 @@ async def _publish(creating: Awaitable[Any]) -> None:
         await creating
     except (PrefectException, OSError) as error:
         if FlowRunContext.get() is not None:
-            get_run_logger().warning("an artifact could not be stored: %s", error)
+            get_run_logger().warning("Prefect could not be told what the run has to show: %s", error)

@@ -165,7 +165,7 @@ def invalid(error: ValidationError, raw: Any, path: str) -> InvalidDocument:
     """The first problem that pydantic found, as an error that names the entry and the value."""
     first = error.errors(include_url=False, include_context=False)[0]
     problem = first["msg"].removeprefix("Value error, ")
-    if first["type"] not in {"missing", "extra_forbidden"}:
+    if first["type"] not in {"missing", "extra_forbidden"} and ", found " not in problem:
         shown = repr(first["input"])
         problem += f", found {shown if len(shown) <= LONGEST_VALUE else shown[:LONGEST_VALUE] + '…'}"
     return InvalidDocument(path=path, where=_place(first["loc"], raw), problem=problem)

@@ -16,7 +16,7 @@ from prefect_acms.canonical.run import RunState, RunTrigger
 from prefect_acms.canonical.task import TaskTrigger
 from prefect_acms.canonical.test_gate import TestGateState, TestGateTrigger
 from prefect_acms.canonical.uet_worker import UetWorkerState, UetWorkerTrigger
-from prefect_acms.canonical.verdicts import patch_on_run_end
+from prefect_acms.canonical.verdicts import patch_on_run_end, patch_trigger_on_run_end
 from prefect_acms.canonical.worker import WorkerState, WorkerTrigger
 from prefect_acms.canonical.workstream import WorkstreamTrigger
 from prefect_acms.dao.ledger import LedgerRow
@@ -143,16 +143,16 @@ def end_patches(dao: UnitOfWork, drive: Drive, entries: Iterable[LedgerRow], rea
     for entry in entries:
         if entry.state == PatchState.VERIFIED and (commit := landed_commit(drive, entry)):
             dao.ledger.advance(entry.id, PatchTrigger.COMMIT_SUCCEEDED, reason=reason, commit_sha=commit)
-        elif patch_on_run_end(entry.state) == PatchState.DROPPED:
-            dao.ledger.advance(entry.id, PatchTrigger.RUN_ENDED, to=PatchState.DROPPED, reason=reason)
-        elif entry.state in _QUARANTINED_BY:
+        elif trigger := patch_trigger_on_run_end(entry.state):
+            target = patch_on_run_end(entry.state)
+            columns: dict[str, Any] = {"quarantine_reason": reason} if target == PatchState.QUARANTINED else {}
             dao.ledger.advance(
                 entry.id,
-                _QUARANTINED_BY[PatchState(entry.state)],
-                to=PatchState.QUARANTINED,
+                trigger,
+                to=target,
                 reason=reason,
                 facts={"reverted": True},
-                quarantine_reason=reason,
+                **columns,
             )
 
 
@@ -161,13 +161,6 @@ def landed_commit(drive: Drive, entry: LedgerRow) -> str | None:
     commit: str | None = entry.info.get("commit")
     result = drive.repository.ref(drive.result_ref)
     return commit if commit and result and drive.repository.is_ancestor(commit, result) else None
-
-
-_QUARANTINED_BY = {
-    PatchState.APPLIED: PatchTrigger.RUN_ENDED,
-    PatchState.APPLY_FAILED: PatchTrigger.APPLY_EXHAUSTED,
-    PatchState.VERIFIED: PatchTrigger.COMMIT_FAILED,
-}
 
 
 def release_workers(dao: UnitOfWork, run_id: str) -> None:

@@ -12,6 +12,7 @@ from prefect_acms.tasks.gates import GateCommand, GateResult, finding_line, reru
 from prefect_acms.tasks.junit import BAD, RAN
 from prefect_acms.tasks.processes import OnOutput
 from prefect_acms.tasks.pytest_runs import is_test_file
+from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.worktrees import Worktree
 
 MOST_RERUNS = 20
@@ -132,7 +133,7 @@ def _judge_findings(name: str, base: GateResult, result: GateResult) -> Judgemen
     new = [finding_line(finding) for finding in compare(base.findings, result.findings).new]
     if new:
         return _refused(f"{name}: {_counted(new, 'new finding')}", new=new)
-    sentence = f"{name}: nothing new, {len(result.findings)} finding(s) as before"
+    sentence = f"{name}: nothing new, {count(len(result.findings), 'finding')} as before"
     return Judgement(passed=True, new=(), missing=(), sentence=sentence)
 
 
@@ -152,8 +153,8 @@ def _judge_tests(name: str, base: GateResult, result: GateResult, flaky: Sequenc
             passed=False, new=tuple(new), missing=missing, sentence=f"{name}: {'; '.join(problems)}", flaky=tuple(flaky)
         )
     ran = sum(outcome in RAN for outcome in result.outcomes.values())
-    red = sum(outcome in BAD for outcome in result.outcomes.values())
-    sentence = f"{name}: {ran} test(s) ran, {red - len(flaky)} red as before"
+    red = sum(outcome in BAD for outcome in result.outcomes.values()) - len(flaky)
+    sentence = f"{name}: {count(ran, 'test')} ran, {f'{red} red as before' if red else 'none red'}"
     if flaky:
         sentence += f", flaky: {', '.join(flaky)}"
     return Judgement(passed=True, new=(), missing=(), sentence=sentence, flaky=tuple(flaky))

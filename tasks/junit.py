@@ -91,7 +91,7 @@ def _outcome(case: TestCase, root: Path | None) -> TestOutcome:
     attributes = case._elem.attrib  # noqa: SLF001  # junitparser does not name the legacy attributes
     classname, name = case.classname or "", case.name or ""
     file = attributes.get("file")
-    outcome, message, detail = _verdict(case)
+    outcome, message, detail = (_without(root, said) for said in _verdict(case))
     line = attributes.get("line", "")
     return TestOutcome(
         test_id=_node_id(classname, name, file, root),
@@ -102,6 +102,11 @@ def _outcome(case: TestCase, root: Path | None) -> TestOutcome:
         line=int(line) + 1 if line.isdigit() else None,
         duration_sec=case.time or 0.0,
     )
+
+
+def _without(root: Path | None, said: str) -> str:
+    """What was said, without the place of the tree: it is another one each time, and nobody's business."""
+    return said.replace(f"{root}/", "") if root is not None else said
 
 
 def _verdict(case: TestCase) -> tuple[str, str, str]:

@@ -17,6 +17,7 @@ from prefect_acms.tasks.guardrails import check_task
 from prefect_acms.tasks.preparation import baseline_of
 from prefect_acms.tasks.processes import ProcessResult
 from prefect_acms.tasks.profiles import load_profiles
+from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.routing import Router
 from prefect_acms.tasks.sources.ruff import ruff_options
 from prefect_acms.tasks.tool_runs import ToolRun
@@ -104,7 +105,7 @@ def _integrate(bench: Bench, profile: ToolSpec, before: Sequence[Gap], diff: byt
     if not trials.kept:
         return Finished(problem=f"nothing could be kept: {trials.rejected[0].reason}", metadata={"rejected": rejected})
     commit_kept(bench, trials.kept, before)
-    partial = f"{len(rejected)} part(s) had to be left out" if rejected else None
+    partial = f"{count(len(rejected), 'part')} had to be left out" if rejected else None
     return Finished(partial=partial, metadata={"rejected": rejected})
 
 

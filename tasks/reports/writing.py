@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from prefect_acms.tasks.documents import write_atomically
 from prefect_acms.tasks.reports.html import summary_html
 from prefect_acms.tasks.reports.markdown import summary_markdown
 from prefect_acms.tasks.summary_model import Summary
@@ -25,9 +24,9 @@ def write_reports(summary: Summary, folder: Path) -> Written:
     """Write summary.json, summary.md and report.html into the folder, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     written = Written(folder / "summary.json", folder / "summary.md", folder / "report.html")
-    _put(written.json, summary.model_dump_json(indent=2) + "\n")
-    _put(written.markdown, summary_markdown(summary))
-    _put(written.html, summary_html(summary))
+    write_atomically(written.json, (summary.model_dump_json(indent=2) + "\n").encode())
+    write_atomically(written.markdown, summary_markdown(summary).encode())
+    write_atomically(written.html, summary_html(summary).encode())
     return written
 
 
@@ -44,11 +43,3 @@ def summary_schema() -> dict[str, Any]:
 def schema_text() -> str:
     """The JSON schema as it is printed and stored."""
     return json.dumps(summary_schema(), indent=2, sort_keys=True) + "\n"
-
-
-def _put(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-    Path(name).chmod(0o644)
-    Path(name).replace(path)
