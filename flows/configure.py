@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 from prefect import flow
@@ -12,14 +14,18 @@ from prefect_acms.blocks.config import Mode, PipelineConfig
 from prefect_acms.canonical.errors import InvalidValue, RepositoryUnfit
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.home import require_home
+from prefect_acms.tasks.artifacts import publish_start
 from prefect_acms.tasks.documents import read_report, write_atomically
 from prefect_acms.tasks.driving import drive_run, phase, shared_store
 from prefect_acms.tasks.ending import end_run
-from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.git import Repository, run_git, text_of
 from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.profiles import load_profiles
 from prefect_acms.tasks.sources import load_sources
 from prefect_acms.tasks.stored_plans import stored_plan
+
+RECORDED = ("prefect-acms", "prefect", "ruff", "pytest")
+"""The packages whose versions are recorded with a run."""
 
 
 class RunHandle(BaseModel):
@@ -88,11 +94,23 @@ async def configure_run(config: PipelineConfig) -> RunHandle:
     try:
         with phase(drive, "configure") as artifacts:
             make_folder(repository, run.id)
-            artifacts.update(base_commit=base_commit, branch=repository.branch(), repository=str(repository.top))
+            artifacts.update(
+                repository=str(repository.top),
+                branch=repository.branch(),
+                base_commit=base_commit,
+                versions=tool_versions(repository),
+            )
+            await publish_start(drive, artifacts)
     except Exception as error:
         end_run(drive, RunTrigger.RUN_CRASHED, str(error))
         raise
     return RunHandle(run_id=run.id, epoch=drive.epoch)
+
+
+def tool_versions(repository: Repository) -> dict[str, str]:
+    """The versions of the programs whose word the run goes by."""
+    git = text_of(run_git(["version"], cwd=repository.top)).removeprefix("git version ")
+    return {"python": platform.python_version(), "git": git} | {name: version(name) for name in RECORDED}
 
 
 def _pipeline_run_id() -> str | None:

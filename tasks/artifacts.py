@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
@@ -30,6 +30,21 @@ async def publish_name(name: str) -> None:
     """Call the Prefect run by a name that says which canonical run it is; `acms show` accepts its ending."""
     async with get_client() as client:
         await _publish(client.update_flow_run(flow_run.id, name=name))
+
+
+async def publish_start(drive: Drive, facts: Mapping[str, Any]) -> None:
+    """Show what the run starts from."""
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    lines = [
+        f"# Run {drive.run_id}",
+        "",
+        f"- repository: `{facts['repository']}`",
+        f"- branch `{facts['branch']}` at `{facts['base_commit']}`",
+        f"- mode: {drive.config.mode.value}",
+        f"- sources: {', '.join(drive.config.discovery.sources)}",
+        f"- with {versions}",
+    ]
+    await _markdown(drive, "start", "\n".join(lines), "what the run starts from")
 
 
 async def publish_gaps(drive: Drive, result: DiscoveryResult) -> None:

@@ -1,33 +1,24 @@
-"""A store with one run in it, for the commands that read."""
+"""The command line, and what commands are called on: repositories, and a store with one run in it."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import shutil
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from commands import Acms, Called
 
 from prefect_acms.canonical.gap import GapTrigger
 from prefect_acms.canonical.patch import PatchTrigger
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.store import open_store
 from prefect_acms.deployments.cli import exit_code
+from prefect_acms.deployments.demo import make_repository
 
 DIFF = b"diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-import os\n+x = '\xff\x1b[31m'\n"
-
-
-class Called(NamedTuple):
-    """How a command ended, and what it said."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-    raw: bytes
-
-
-Acms = Callable[..., Called]
 
 
 class Stored(NamedTuple):
@@ -77,3 +68,15 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
         dao.runs.advance(run, RunTrigger.SAFETY_VIOLATION, quarantine_reason="a safety rule was broken")
     store.close()
     return Stored(url, run, patch, entry, gap)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository that nothing may change."""
+    return make_repository(tmp_path_factory.mktemp("bad") / "shop")
+
+
+@pytest.fixture
+def shop(sample: Path, tmp_path: Path) -> Path:
+    """A repository of this test alone."""
+    return shutil.copytree(sample, tmp_path / "shop", symlinks=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Acms
 
 from prefect_acms.canonical.errors import InvalidValue, NotFound
 from prefect_acms.canonical.machines import MACHINES
@@ -16,7 +17,7 @@ from prefect_acms.dao.store import open_store
 from prefect_acms.deployments.cli import cli
 from prefect_acms.deployments.lookup import find_patch, find_run, matching, the_one
 
-from .conftest import DIFF, Acms, Stored
+from .conftest import DIFF, Stored
 
 
 def printed(acms: Acms, stored: Stored, *arguments: str) -> Any:

@@ -1,18 +1,24 @@
-"""Real repositories for the tests of tasks/."""
+"""Real repositories, worktrees and stores for the tests of tasks/."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from breakers import SETTINGS, SetClock, let_fail, state_of
+from worktrees import FILES
 
 from prefect_acms.blocks.config import DiscoverySettings, EnvironmentSettings
+from prefect_acms.dao.store import Store, open_store
+from prefect_acms.tasks.breakers import ToolBreakers
 from prefect_acms.tasks.environment import environment_for
 from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.sources import Scan
+from prefect_acms.tasks.worktrees import Worktree, open_worktree
 
 MakeRepository = Callable[..., Path]
 
@@ -94,3 +100,39 @@ def scan_of() -> Callable[..., Scan]:
         return Scan(root, environment, DiscoverySettings.model_validate(settings), timeout_sec=60, files=files)
 
     return scan
+
+
+@pytest.fixture
+def top(make_repository: MakeRepository) -> Path:
+    """A repository of many kinds of files."""
+    return make_repository(FILES)
+
+
+@pytest.fixture
+def worktree(top: Path, tmp_path: Path) -> Worktree:
+    """A worktree of its commit."""
+    repository = Repository.open(top)
+    return open_worktree(repository, tmp_path / "home" / "worktrees" / "run_1" / "ws-01", repository.head())
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    """The store's clock."""
+    return SetClock()
+
+
+@pytest.fixture
+def store(canonical_url: str, clock: SetClock) -> Iterator[Store]:
+    """An open store."""
+    opened = open_store(canonical_url, clock=clock, synchronous="NORMAL")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def opened(store: Store) -> ToolBreakers:
+    """Breakers of which that of `tool` is open."""
+    breakers = ToolBreakers(store, SETTINGS)
+    let_fail(breakers, 3)
+    assert state_of(store) == "OPEN"
+    return breakers
