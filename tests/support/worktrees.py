@@ -17,8 +17,6 @@ FILES: dict[str, str | bytes] = {
     ".gitignore": "build/\n*.log\n",
     "kept.log": "tracked, though ignored\n",
 }
-
-
 GOOD = b"diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n"
 
 

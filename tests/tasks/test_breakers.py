@@ -1,4 +1,4 @@
-"""Circuit breakers over a real store, with real processes and threads."""
+"""Circuit breakers over a real store, with real programs and threads."""
 
 from __future__ import annotations
 
