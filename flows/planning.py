@@ -12,7 +12,6 @@ from prefect_acms.tasks.artifacts import publish_plan
 from prefect_acms.tasks.documents import write_document
 from prefect_acms.tasks.driving import Drive, drive_run, phase, phase_artifacts
 from prefect_acms.tasks.gap_rows import gap_of, is_open
-from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.plan_rows import store_tasks
 from prefect_acms.tasks.planning import Compiled, compile_plan
 from prefect_acms.tasks.plans import Plan, Workstream
@@ -39,7 +38,7 @@ def _compile(drive: Drive) -> Compiled:
     return compile_plan(
         [Workstream.model_validate(entry) for entry in phase_artifacts(drive, "clustering")["workstreams"]],
         gaps,
-        PatternIndex.load(drive.config.execution.tool_files),
+        drive.patterns,
         repository=drive.repository.top.name,
         base_commit=drive.base_commit,
         has_tests=has_tests(drive),

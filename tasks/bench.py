@@ -12,7 +12,7 @@ from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.gap_rows import gap_of
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.gate_rows import Judged, Subject, judged_tree
-from prefect_acms.tasks.patterns import Pattern, PatternIndex
+from prefect_acms.tasks.patterns import Pattern
 from prefect_acms.tasks.preparation import prepared_worktree
 from prefect_acms.tasks.rescans import Rescanner
 from prefect_acms.tasks.worktrees import Worktree
@@ -39,7 +39,7 @@ class Bench:
         branch = drive.repository.ref(f"refs/heads/{workstream.branch}")
         worktree, environment = prepared_worktree(drive, workstream.info["key"], branch or drive.result_head())
         worktree.reset()
-        pattern = PatternIndex.load(drive.config.execution.tool_files).get(task.pattern_id or "")
+        pattern = drive.patterns.get(task.pattern_id or "")
         return cls(drive, task, worktree, environment, tuple(gap_of(row) for row in rows), pattern)
 
     @property

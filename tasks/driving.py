@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from prefect_acms.dao.store import Store, UnitOfWork, open_store
 from prefect_acms.dao.unit import Fence
 from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.processes import stop_process, watched
+from prefect_acms.tasks.profiles import Toolbox, load_profiles
 
 
 @dataclass(eq=False)
@@ -55,7 +58,7 @@ class Drive:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Hands out what a started process is told to: it is stopped with the run, and forgotten after the block."""
+        """A block of this thread whose processes are stopped with the run, and forgotten when it is over."""
         self.require_going()
         started: list[int] = []
 
@@ -71,6 +74,16 @@ class Drive:
                 yield
         finally:
             self.pids.difference_update(started)
+
+    @cached_property
+    def toolbox(self) -> Toolbox:
+        """The tools of the run, read once: a file that changes meanwhile does not change the run."""
+        return load_profiles(self.config.execution.tool_files)
+
+    @cached_property
+    def patterns(self) -> PatternIndex:
+        """The pattern index of the run, read once, as the tools are."""
+        return PatternIndex.load(self.config.execution.tool_files)
 
     @property
     def folder(self) -> Path:

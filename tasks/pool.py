@@ -7,7 +7,6 @@ from prefect_acms.canonical.verdicts import prerequisites_met
 from prefect_acms.canonical.worker import WorkerTrigger
 from prefect_acms.canonical.workstream import WorkstreamState, WorkstreamTrigger
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.profiles import load_profiles
 
 SLOT = "slot"
 """Worker type of one slot of a run's own pool."""
@@ -16,7 +15,7 @@ SLOT = "slot"
 def open_pool(drive: Drive) -> None:
     """Register as many worker slots as tasks may run at a time; each can do whatever some tool of the run can do."""
     capabilities = {kind.value for kind in TaskKind}
-    for profile in load_profiles(drive.config.execution.tool_files):
+    for profile in drive.toolbox:
         capabilities.update(profile.capabilities)
     with drive.begin() as dao:
         for _ in range(drive.config.execution.concurrency):

@@ -16,7 +16,6 @@ from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.guardrails import check_task
 from prefect_acms.tasks.preparation import baseline_of
 from prefect_acms.tasks.processes import ProcessResult
-from prefect_acms.tasks.profiles import load_profiles
 from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.routing import Router
 from prefect_acms.tasks.sources.ruff import ruff_options
@@ -54,7 +53,7 @@ def implement(drive: Drive, task: TaskRow) -> Executed:
 def _chosen(bench: Bench) -> ToolSpec:
     """The tool that the router picks; the decision is stored with the task before the tool runs."""
     drive, task = bench.drive, bench.task
-    toolbox = load_profiles(drive.config.execution.tool_files)
+    toolbox = drive.toolbox
     ceiling = Tier.HIGH if drive.config.discovery.unsafe_fixes else Tier.MEDIUM
     decision = Router(toolbox.rules, toolbox, drive.store).choose(
         task.kind,
@@ -115,7 +114,7 @@ def verify(drive: Drive, task: TaskRow) -> Executed:
     tests = tuple(sorted({path for gap in bench.gaps if gap.source == "pytest" for path in gap.file_paths}))
     if not tests:
         return Executed(0, lambda: _judge_whole(bench))
-    profile = load_profiles(drive.config.execution.tool_files).get(task.tool_id or "pytest")
+    profile = drive.toolbox.get(task.tool_id or "pytest")
     result = ToolRun(drive, task, profile, bench.worktree, bench.environment)(ToolValues(tests=tests, task=task.id))
     bench.worktree.reset()
     return Executed(result.exit_code, lambda: _judge_whole(bench), tuple(profile.expected_exit_codes))
