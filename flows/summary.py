@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow
 
 from prefect_acms.canonical.events import Notice
@@ -28,17 +26,19 @@ async def summarize_run(run_id: str, epoch: int | None = None, database_url: str
             conclude(dao, drive)
         remove_worktrees(drive)
         drop_merged_branches(drive)
-        artifacts["files"] = sorted(path.name for path in write_run_reports(drive))
+        early = build_summary(drive.store, run_id, drive.repository)
+        artifacts["files"] = sorted(path.name for path in write_reports(early, drive.folder))
     # Once more, now that the last phase has ended too: its time belongs into the report.
-    write_run_reports(drive)
-    summary = build_summary(drive.store, run_id, drive.repository)
+    summary = write_run_reports(drive)
     await publish_summary(drive, summary)
     return summary
 
 
-def write_run_reports(drive: Drive) -> tuple[Path, ...]:
-    """Write summary.json, summary.md and report.html of the run as it stands."""
-    return write_reports(build_summary(drive.store, drive.run_id, drive.repository), drive.folder)
+def write_run_reports(drive: Drive) -> Summary:
+    """Write summary.json, summary.md and report.html of the run as it stands; the summary that they tell."""
+    summary = build_summary(drive.store, drive.run_id, drive.repository)
+    write_reports(summary, drive.folder)
+    return summary
 
 
 def conclude(dao: UnitOfWork, drive: Drive) -> None:
