@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Mode(StrEnum):
@@ -110,6 +111,34 @@ class ResilienceSettings(Section):
     failure_threshold: int = Field(default=5, ge=1, description="failures of a tool that open its breaker")
     cooldown_sec: float = Field(default=60.0, ge=0, description="seconds an open breaker waits before a probe")
     success_threshold: int = Field(default=1, ge=1, description="good probes that close a breaker")
+    lease_sec: float = Field(
+        default=60.0, gt=0, description="seconds after which a run counts as left by a driver that has not renewed it"
+    )
+
+
+class HealthSettings(Section):
+    """When silence means that something is stuck or lost."""
+
+    heartbeat_sec: float = Field(default=60.0, gt=0, description="seconds between two heartbeats of a worker")
+    unresponsive_after_sec: float = Field(
+        default=120.0, gt=0, description="seconds without a heartbeat after which a worker is unresponsive"
+    )
+    lost_after_sec: float = Field(
+        default=300.0, gt=0, description="seconds without a heartbeat after which a worker is given up"
+    )
+    workstream_idle_sec: float = Field(
+        default=3600.0, gt=0, description="seconds after which a workstream is stuck of which nothing moves"
+    )
+    task_overdue_sec: float = Field(
+        default=1800.0, gt=0, description="seconds beyond its timeout after which a running task is stuck"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.heartbeat_sec < self.unresponsive_after_sec <= self.lost_after_sec:
+            message = "heartbeat_sec below unresponsive_after_sec, and that not above lost_after_sec"
+            raise ValueError(message)
+        return self
 
 
 class ExecutionSettings(Section):
@@ -134,6 +163,7 @@ class PipelineConfig(BaseModel):
         default=None, description="execute_only: a plan file, or the id of the run whose stored plan is executed"
     )
     allow_dirty: bool = Field(default=False, description="start from HEAD though the working tree has changes")
+    wait_sec: float = Field(default=0, ge=0, description="seconds to wait for another run in this repository to end")
     database_url: str | None = Field(
         default=None, description="SQLAlchemy URL of the canonical store; none: $ACMS_DATABASE_URL or $ACMS_HOME"
     )
@@ -143,6 +173,7 @@ class PipelineConfig(BaseModel):
     gates: GateSettings = Field(default=GateSettings(), description="how a patch is judged")
     environment: EnvironmentSettings = Field(default=EnvironmentSettings(), description="where tools and gates run")
     resilience: ResilienceSettings = Field(default=ResilienceSettings(), description="retries and breakers")
+    health: HealthSettings = Field(default=HealthSettings(), description="when silence means stuck or lost")
     execution: ExecutionSettings = Field(default=ExecutionSettings(), description="how the plan is carried out")
 
     @property

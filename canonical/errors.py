@@ -11,13 +11,16 @@ The class writes the sentence, the raise site passes the facts::
     │   ├── RepositoryUnfit           bare, detached, without a commit …
     │   ├── DirtyTree                 uncommitted changes
     │   ├── RepositoryBusy            another run holds the repository
+    │   ├── RunDriven                 a living process drives the run
+    │   ├── RunEnded                  the run has ended already
     │   ├── UnknownName               a mode, source, state, tool … that does not exist
     │   ├── InvalidDocument           a report, plan, TOML or configuration file that is wrong
     │   │   └── CyclicPlan            with the path of the cycle
     │   ├── InvalidValue              one field with a value that is not allowed
     │   ├── NotFound                  no row of that id
     │   ├── RowRefused                a CHECK, a key or a type of the database said no
-    │   └── StoreUnavailable          database locked, corrupt, unreachable or of another version
+    │   ├── StoreUnavailable          database locked, corrupt, unreachable or of another version
+    │   └── ServerUnavailable         the Prefect server does not answer
     ├── TransitionError               a state change that was refused; nothing was changed
     │   ├── InvalidTransition         the machine has no such edge
     │   ├── GuardRefused              the edge exists, its guard said no
@@ -26,6 +29,7 @@ The class writes the sentence, the raise site passes the facts::
     │   ├── LostRace                  somebody else changed the row first
     │   ├── Superseded                a newer driver of the run took over
     │   ├── RunEnding                 its driver is ending the run
+    │   ├── RollbackRefused           the compensation plan of a patch can't be carried out
     │   └── StateAssignmentRefused    a write to `state` round the service
     ├── InvalidMachine                a lifecycle table that is wrong
     ├── ChainBroken                   the audit chain does not verify
@@ -105,6 +109,18 @@ class RepositoryBusy(BadInput):
     sentence = "{path} is being worked on by another run ({owner}): wait for it or cancel it"
 
 
+class RunDriven(BadInput):
+    """A living process drives the run."""
+
+    sentence = "run {run_id} is driven by process {pid} on {host}: wait for it, or cancel it"
+
+
+class RunEnded(BadInput):
+    """The run has ended already."""
+
+    sentence = "run {run_id} has ended already: it is {state}"
+
+
 class UnknownName(BadInput):
     """A name that is not among the known ones."""
 
@@ -145,6 +161,12 @@ class StoreUnavailable(BadInput):
     """The canonical database can't be used."""
 
     sentence = "the canonical store {url} can't be used: {problem}"
+
+
+class ServerUnavailable(BadInput):
+    """The Prefect server does not answer, so nothing was begun."""
+
+    sentence = "the Prefect server {url} (PREFECT_API_URL) can't be used: {problem}"
 
 
 class TransitionError(AcmsError):
@@ -191,6 +213,12 @@ class RunEnding(TransitionError):
     """The run is being ended: whoever still works for it may write nothing more."""
 
     sentence = "run {run_id} is being ended: nothing more is started or stored for it"
+
+
+class RollbackRefused(TransitionError):
+    """The compensation plan of a committed patch can't be carried out; nothing was changed."""
+
+    sentence = "patch {patch_id} can't be rolled back: {problem}"
 
 
 class StateAssignmentRefused(TransitionError):

@@ -17,7 +17,7 @@ from prefect_acms.dao.refusals import refuse_writes
 
 Synchronous = Literal["FULL", "NORMAL"]
 
-BUSY_TIMEOUT_SEC = 30.0
+BUSY_TIMEOUT_SEC = 60.0
 """How long another process is waited for, where neither the caller nor the URL says otherwise."""
 
 _REFUSALS = frozenset({"IntegrityError", "DataError", "ProgrammingError", "OverflowError", "UnicodeError"})

@@ -63,7 +63,9 @@ _QUERIES: Mapping[str, Select[Any]] = MappingProxyType(
     {
         "workstreams of run": select(WorkstreamRow.state, WorkstreamRow.is_critical).where(WorkstreamRow.run_id == _ID),
         "open children of run": select(_open(WorkstreamRow) + _open(TaskRow)),
-        "tasks of workstream": select(TaskRow.state, TaskRow.is_critical).where(TaskRow.workstream_id == _ID),
+        "tasks of workstream": select(TaskRow.state, TaskRow.is_critical).where(
+            TaskRow.workstream_id == _ID, TaskRow.stands()
+        ),
         "prerequisites of workstream": select(WorkstreamRow.state)
         .join(workstream_dependencies, workstream_dependencies.c.depends_on_id == WorkstreamRow.id)
         .where(workstream_dependencies.c.workstream_id == _ID),

@@ -108,6 +108,10 @@ class LedgerDao(StateDao[LedgerRow]):
         """The entries of a task in the order they were made."""
         return self._all(select(LedgerRow).where(LedgerRow.task_id == task_id).order_by(LedgerRow.id))
 
+    def of_patch(self, patch_id: str) -> list[LedgerRow]:
+        """The entries of a patch in the order they were made: one, as a rule."""
+        return self._all(select(LedgerRow).where(LedgerRow.patch_id == patch_id).order_by(LedgerRow.id))
+
     def superseded_by(self, entry_id: str) -> list[LedgerRow]:
         """The entries that took the place of this one."""
         return self._all(select(LedgerRow).where(LedgerRow.supersedes == entry_id).order_by(LedgerRow.id))

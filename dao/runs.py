@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Index, select
+from datetime import timedelta
+
+from sqlalchemy import Index, String, cast, select
 from sqlalchemy.orm import Mapped, mapped_column
 
+from prefect_acms.canonical.clock import utc_text
 from prefect_acms.canonical.machine import Edge
 from prefect_acms.canonical.run import RUN, RunState
 from prefect_acms.canonical.verdicts import Verdict, run_verdict
@@ -79,6 +82,24 @@ class RunDao(StateDao[RunRow]):
         head.epoch = epoch
         return epoch
 
+    def lease(self, run_id: str, epoch: int, seconds: float, driver: Values) -> None:
+        """The driver of that epoch drives the run for so many seconds from now; raises Superseded."""
+        self._unit.admit()
+        self._unit.check_epoch(run_id, epoch)
+        until = utc_text(self._unit.store.clock() + timedelta(seconds=seconds))
+        self._set(run_id, {"lease_expires_at": until, "metadata": {"driver": dict(driver)}})
+
+    def let_go(self, run_id: str, epoch: int) -> None:
+        """The driver of that epoch drives the run no more; raises Superseded."""
+        self._unit.admit()
+        self._unit.check_epoch(run_id, epoch)
+        self._set(run_id, {"lease_expires_at": None})
+
+    def unended(self, repo_root: str | None = None) -> list[RunRow]:
+        """The runs that have not ended, oldest first, of one repository or of all."""
+        statement = select(RunRow).where(RunRow.state.not_in(terminal(RUN))).order_by(RunRow.created_at, RunRow.id)
+        return self._all(statement if repo_root is None else statement.where(RunRow.repo_root == str(repo_root)))
+
     def latest(self, limit: int, repo_root: str | None = None) -> list[RunRow]:
         """The newest runs first, of one repository or of all."""
         statement = select(RunRow).order_by(RunRow.created_at.desc(), RunRow.id.desc()).limit(limit)
@@ -88,6 +109,17 @@ class RunDao(StateDao[RunRow]):
         """The newest run that a Prefect flow run drives, or None."""
         statement = select(RunRow).where(RunRow.prefect_flow_run_id == str(flow_run_id))
         return next(iter(self._all(statement.order_by(RunRow.created_at.desc(), RunRow.id.desc()).limit(1))), None)
+
+    def by_attempt(self, flow_run_id: str) -> RunRow | None:
+        """The newest run that a Prefect flow run drives or has driven before another went on with it, or None."""
+        current = self.by_flow_run(flow_run_id)
+        if current is not None:
+            return current
+        # the id of a flow run is a UUID, which nothing else in the metadata can hold by chance
+        named = cast(RunRow.info, String).contains(str(flow_run_id))
+        found = self._all(select(RunRow).where(named).order_by(RunRow.created_at.desc(), RunRow.id.desc()))
+        attempts = ((run, attempt["flow_run_id"]) for run in found for attempt in run.info.get("attempts", ()))
+        return next((run for run, known in attempts if known == str(flow_run_id)), None)
 
     def _implied(self, _trigger: str, edge: Edge, facts: Values) -> Values:
         """A run that succeeds though something not critical failed says so in its metadata."""

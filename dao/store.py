@@ -51,7 +51,7 @@ def open_store(
     With `synchronous` FULL a transition that was reported survives a power cut; NORMAL may lose the last ones, is
     never corrupt, and is several times faster. `redact` takes secrets out of texts; by default the values of the
     environment variables that look like keys. Who holds the database is waited for `busy_timeout_sec`; without it, as
-    long as the URL says (`sqlite:///canonical.db?timeout=5`), or 30 s.
+    long as the URL says (`sqlite:///canonical.db?timeout=5`), or 60 s.
     """
     parsed = address(database_url(url))
     wait = patience(parsed, busy_timeout_sec)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Column, Index, String, Table, insert, select
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import Column, ColumnElement, Index, String, Table, insert, select
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from prefect_acms.canonical.errors import GuardRefused
 from prefect_acms.canonical.task import TASK, WORKER_FITS, TaskState, TaskTrigger
@@ -107,6 +107,12 @@ class TaskRow(StateRow):
     completed_at: Mapped[Moment | None]
     prefect_task_run_id: Mapped[str | None]
 
+    @classmethod
+    def stands(cls) -> ColumnElement[bool]:
+        """The condition that no later task has taken its place."""
+        later = aliased(cls)
+        return ~select(later.id).where(later.retry_of == cls.id).exists()
+
 
 class TaskDao(StateDao[TaskRow]):
     """Tasks."""
@@ -123,6 +129,15 @@ class TaskDao(StateDao[TaskRow]):
     def of_workstream(self, workstream_id: str) -> list[TaskRow]:
         """The tasks of a workstream in the order they were made."""
         return self._all(select(TaskRow).where(TaskRow.workstream_id == workstream_id).order_by(TaskRow.id))
+
+    def standing(self, workstream_id: str) -> list[TaskRow]:
+        """The tasks of a workstream that count: without those in whose place a later one was put."""
+        mine = select(TaskRow).where(TaskRow.workstream_id == workstream_id, TaskRow.stands())
+        return self._all(mine.order_by(TaskRow.id))
+
+    def of_worker(self, worker_id: str) -> list[TaskRow]:
+        """The tasks that a worker has claimed: one at most."""
+        return self._all(select(TaskRow).where(TaskRow.worker_id == worker_id).order_by(TaskRow.id))
 
     def by_task_run(self, prefect_task_run_id: str) -> TaskRow | None:
         """The task that a Prefect task run carries out, or None."""

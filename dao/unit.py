@@ -18,6 +18,7 @@ from prefect_acms.dao.ledger import LedgerDao
 from prefect_acms.dao.patches import PatchDao
 from prefect_acms.dao.phases import PhaseDao
 from prefect_acms.dao.runs import RunDao
+from prefect_acms.dao.task_links import TaskLinkDao
 from prefect_acms.dao.tasks import TaskDao
 from prefect_acms.dao.test_gates import TestGateDao
 from prefect_acms.dao.tool_metrics import ToolMetricDao
@@ -131,6 +132,11 @@ class UnitOfWork:
     def tasks(self) -> TaskDao:
         """Tasks of workstreams."""
         return TaskDao(self)
+
+    @cached_property
+    def task_links(self) -> TaskLinkDao:
+        """What waits for which task, and which task took whose place."""
+        return TaskLinkDao(self)
 
     @cached_property
     def gaps(self) -> GapDao:

@@ -71,8 +71,11 @@ class WorkerDao(StateDao[WorkerRow]):
         return self._all(select(WorkerRow).where(WorkerRow.run_id == run_id).order_by(WorkerRow.id))
 
     def beat(self, worker_id: str) -> None:
-        """The worker lives: its heartbeat is now."""
+        """The worker lives: its heartbeat is now; one that was unresponsive is back, once its claim has been ended."""
         self.change(worker_id, last_heartbeat=self._now())
+        silent = self.get(worker_id).state == WorkerState.UNRESPONSIVE
+        if silent and not self._unit.tasks.of_worker(worker_id):
+            self.advance(worker_id, WorkerTrigger.HEARTBEAT_RECOVERED)
 
     def fitting(self, run_id: str, wish: Values) -> str | None:
         """The first idle worker of the run, or of no run, that has what a task asks for; None where there is none."""

@@ -1,1 +1,1 @@
-"""Every way in: the command line."""
+"""Every way in: the command line, and the Prefect worker type."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import click
 
@@ -33,11 +35,21 @@ COMMANDS = {
     "analyze": Entry("work", "analyze", "Find the gaps of a git repository and change nothing."),
     "plan": Entry("work", "plan", "Find gaps and compile the plan that would fix them."),
     "execute": Entry("work", "execute", "Execute a plan file, or the stored plan of an earlier run."),
+    "resume": Entry("recovery", "resume", "Go on with a run that was cut off, from where it was."),
+    "cancel": Entry("recovery", "cancel", "Cancel a run, whoever drives it."),
+    "reconcile": Entry(
+        "reconcile", "reconcile", "Compare runs with Prefect, git and their files, and repair what differs."
+    ),
     "runs": Entry("runs", "runs", "List the runs in the store, the latest first."),
     "show": Entry("runs", "show", "Show what a run found, fixed and deferred."),
     "patches": Entry("patches", "patches", "List the patches of a run and what became of them."),
     "diff": Entry("patches", "diff", "Print the diff of a patch."),
     "gaps": Entry("gaps", "gaps", "List the gaps of a run, with the reasons of the deferred ones."),
+    "stuck": Entry("stuck", "stuck", "List what goes on no more by itself, with the commands that help."),
+    "override": Entry(
+        "override", "override", "Change a state by hand, along the same edges and past the same guards as always."
+    ),
+    "sweep": Entry("stuck", "sweep", "Move silent workers to where their silence puts them, and end their claims."),
     "audit": Entry("audit", "audit", "Verify or export the audit trail."),
     "machines": Entry("machines", "machines", "Show the lifecycles that every state change must obey."),
     "db": Entry("db", "db", "Migrate the canonical database, or tell its version."),
@@ -100,7 +112,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # a file name that is no text, or a terminal without Unicode, is no reason to fail
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(exit_code(arguments))
+    # what a library could not log is no part of what a command has to say
+    logging.raiseExceptions = False
+    _leave(exit_code(arguments))
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit; while a Prefect server is away not the usual way, on which Prefect's workers would wait for it."""
+    server = sys.modules.get("prefect_acms.tasks.prefect_server")
+    with suppress(KeyboardInterrupt):
+        if server is None or server.hand_over():
+            sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def exit_code(arguments: Sequence[str] | None = None) -> int:

@@ -54,6 +54,23 @@ def find_run(store: Store, text: str) -> RunRow:
         return dao.runs.get(the_one("run", [run.id for run in dao.runs.latest(EVERY)], text))
 
 
+def find_task(store: Store, text: str) -> str:
+    """The id of the task that is meant; raises as find_run does."""
+    with store.begin(read_only=True) as dao:
+        if dao.tasks.find(text) is not None:
+            return text
+        return the_one("task", [row.id for run in dao.runs.latest(EVERY) for row in dao.tasks.of_run(run.id)], text)
+
+
+def find_workstream(store: Store, text: str) -> str:
+    """The id of the workstream that is meant; raises as find_run does."""
+    with store.begin(read_only=True) as dao:
+        if dao.workstreams.find(text) is not None:
+            return text
+        known = [row.id for run in dao.runs.latest(EVERY) for row in dao.workstreams.of_run(run.id)]
+        return the_one("workstream", known, text)
+
+
 def find_patch(store: Store, text: str) -> PatchRow:
     """The patch that a PATCH argument means, by its own id or that of its ledger entry; raises as find_run does."""
     with store.begin(read_only=True) as dao:

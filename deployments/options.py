@@ -44,6 +44,16 @@ _DATABASE = click.option(
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, whose keys are documented and stable.")
 
+WAIT_OPTION = click.option(
+    "--wait",
+    "wait_sec",
+    type=click.FloatRange(min=0),
+    is_flag=False,
+    flag_value=7 * 24 * 3600,
+    metavar="[SECONDS]",
+    help="Wait until nobody else works in the repository, at most so long; without it, be refused.",
+)
+
 _RUN_OPTIONS = (
     click.option("--config", type=FILE, metavar="FILE.toml", help="Read the configuration from a file; options win."),
     click.option("--source", multiple=True, metavar="NAME", help="Ask this gap source; may be repeated."),
@@ -58,6 +68,7 @@ _RUN_OPTIONS = (
     click.option("--baseline", type=FILE, metavar="FILE", help="Hold back the gaps of this report, they are known."),
     click.option("--by", type=click.Choice(CLUSTER_BY), help="Put gaps together by category or by proximity of files."),
     click.option("--unsafe-fixes", is_flag=True, default=None, help="Also make the fixes that ruff calls unsafe."),
+    WAIT_OPTION,
     click.option("--concurrency", type=int, metavar="N", help="Work on so many tasks at a time."),
     click.option("--allow-dirty", is_flag=True, default=None, help="Start from HEAD though files have changes."),
     click.option("--python", type=FILE, metavar="PATH", help="Run tools and gates with this Python."),
@@ -89,6 +100,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "concurrency": ("execution", "concurrency"),
     "tool_file": ("execution", "tool_files"),
     "allow_dirty": ("allow_dirty",),
+    "wait_sec": ("wait_sec",),
     "python": ("environment", "interpreter"),
     "setup": ("environment", "setup"),
     "lint": ("gates", "lint"),

@@ -10,6 +10,8 @@ DEFAULTS = {
     # what a run does is told by progress.py from our own events; Prefect would tell it a second time
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    # events that a server which is away was not told are no part of what a command has to say
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     # the embedded server's first start migrates its database: 4 to 12 s on two idle cores
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     # with these the embedded server spends a third of the time on a task run

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from prefect_acms.flows.execution import execute_plan
     from prefect_acms.flows.pipeline import acms_pipeline
     from prefect_acms.flows.planning import compile_run_plan
+    from prefect_acms.flows.reconcile import reconcile_runs
     from prefect_acms.flows.summary import summarize_run
+    from prefect_acms.flows.sweep import sweep_workers
 
 _PLACES = {
     "configure_run": "configure",
@@ -19,7 +21,9 @@ _PLACES = {
     "cluster_gaps": "clustering",
     "compile_run_plan": "planning",
     "execute_plan": "execution",
+    "reconcile_runs": "reconcile",
     "summarize_run": "summary",
+    "sweep_workers": "sweep",
     "acms_pipeline": "pipeline",
 }
 
@@ -30,7 +34,9 @@ __all__ = [
     "configure_run",
     "discover_gaps",
     "execute_plan",
+    "reconcile_runs",
     "summarize_run",
+    "sweep_workers",
 ]
 
 

@@ -29,6 +29,7 @@ async def cluster_gaps(
         baseline = read_report(settings.baseline) if settings.baseline else ()
         selection = select([gap_of(row) for row in rows], settings, baseline)
         workstreams = cluster(selection.taken, drive.config.clustering)
+        artifacts["workstreams"] = [workstream.model_dump(mode="json") for workstream in workstreams]
         with drive.begin() as dao:
             for held in selection.deferred:
                 dao.gaps.advance(ids[held.gap.fingerprint], held.trigger, deferred_reason=held.reason)
@@ -36,7 +37,7 @@ async def cluster_gaps(
             for workstream in workstreams:
                 clustered = [ids[fingerprint] for fingerprint in workstream.gaps]
                 dao.gaps.advance_many(clustered, GapTrigger.CLUSTERED, workstream_id=stored[workstream.key].id)
-        artifacts["workstreams"] = [workstream.model_dump(mode="json") for workstream in workstreams]
+            artifacts.complete(dao)
         write_document(WorkstreamList(workstreams=workstreams), drive.folder / "workstreams.json")
         await publish_workstreams(drive, workstreams)
     return workstreams

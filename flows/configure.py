@@ -16,7 +16,7 @@ from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.home import require_home
 from prefect_acms.tasks.artifacts import publish_start
 from prefect_acms.tasks.documents import read_report, write_atomically
-from prefect_acms.tasks.driving import drive_run, phase, shared_store
+from prefect_acms.tasks.driving import Attempt, Drive, drive_run, phase, shared_store
 from prefect_acms.tasks.ending import end_run
 from prefect_acms.tasks.git import Repository, run_git, text_of
 from prefect_acms.tasks.patterns import PatternIndex
@@ -70,53 +70,60 @@ def _check_discovery(config: PipelineConfig) -> None:
 
 
 @flow(name="acms-configure", flow_run_name="configure {config.title}", persist_result=False)
-async def configure_run(config: PipelineConfig) -> RunHandle:
-    """Start a run: check the configuration, make its row and its folder, and drive it from here on."""
+async def configure_run(
+    config: PipelineConfig, attempt: Attempt | None = None, retry_of: str | None = None
+) -> RunHandle:
+    """Start a run: check the configuration, make its row and its folder, and drive it from here on.
+
+    `attempt` is the Prefect run that stands for it, none: the one that calls this; `retry_of` the run tried again.
+    """
     repository = check_config(config)
     store = shared_store(config.database_url)
     if config.mode is Mode.EXECUTE_ONLY:
         stored_plan(config, repository, lambda: store)
-    base_commit = repository.head()
+    attempt = attempt or Attempt(str(flow_run.parent_flow_run_id or flow_run.id), flow_run.run_count)
     with store.begin() as dao:
         run = dao.runs.create(
             project_id=repository.top.name,
             repo_root=str(repository.top),
-            base_commit=base_commit,
+            base_commit=repository.head(),
             mode=config.mode.value,
             config=config.model_dump(mode="json"),
-            prefect_flow_run_id=_pipeline_run_id(),
-            prefect_run_count=flow_run.run_count,
-            metadata={"branch": repository.branch()},
+            prefect_flow_run_id=attempt.flow_run_id,
+            prefect_run_count=attempt.run_count,
+            metadata={"branch": repository.branch(), **({"retry_of": retry_of} if retry_of else {})},
         )
-    drive = drive_run(run.id, database=config.database_url)
+    drive = drive_run(run.id, database=config.database_url, attempt=attempt)
     with drive.begin() as dao:
         dao.runs.advance(run.id, RunTrigger.RUN_STARTED)
     try:
-        with phase(drive, "configure") as artifacts:
-            make_folder(repository, run.id)
-            artifacts.update(
-                repository=str(repository.top),
-                branch=repository.branch(),
-                base_commit=base_commit,
-                versions=tool_versions(repository),
-            )
-            await publish_start(drive, artifacts)
+        await begin_run(drive)
     except Exception as error:
         end_run(drive, RunTrigger.RUN_CRASHED, str(error))
         raise
     return RunHandle(run_id=run.id, epoch=drive.epoch)
 
 
+async def begin_run(drive: Drive) -> None:
+    """Make the run's folder, and record what it starts from."""
+    repository = drive.repository
+    with drive.reading() as dao:
+        branch = dao.runs.get(drive.run_id).info.get("branch")
+    with phase(drive, "configure") as artifacts:
+        make_folder(repository, drive.run_id)
+        artifacts.update(
+            repository=str(repository.top),
+            branch=branch,
+            base_commit=drive.base_commit,
+            versions=tool_versions(repository),
+        )
+        await publish_start(drive, artifacts)
+
+
 def tool_versions(repository: Repository) -> dict[str, str]:
     """The versions of the programs whose word the run goes by."""
     git = text_of(run_git(["version"], cwd=repository.top)).removeprefix("git version ")
     return {"python": platform.python_version(), "git": git} | {name: version(name) for name in RECORDED}
-
-
-def _pipeline_run_id() -> str | None:
-    """The Prefect run that stands for ours: the flow that calls this phase, or the phase's own when it runs alone."""
-    found: str | None = flow_run.parent_flow_run_id or flow_run.id
-    return found
 
 
 def folder_of_runs(repository: Repository) -> Path:

@@ -29,6 +29,7 @@ async def discover_gaps(run_id: str, epoch: int | None = None, database_url: str
         with drive.begin() as dao:
             for gap in result.gaps:
                 store_gap(dao, run_id, gap)
+            artifacts.complete(dao)
         write_document(report_of(result.gaps, drive.store.clock()), drive.folder / "gaps.json")
         await publish_gaps(drive, result)
     return result.gaps

@@ -14,7 +14,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from prefect_acms.canonical.errors import CyclicPlan
 from prefect_acms.canonical.task import TaskState
-from prefect_acms.canonical.verdicts import ENDED_WORKSTREAM, MET
+from prefect_acms.canonical.verdicts import ENDED_TASK, ENDED_WORKSTREAM, MET
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.dao.workstreams import WorkstreamRow
 from prefect_acms.flows.schedule import Node, Schedule
@@ -116,8 +116,16 @@ class _Execution:
         after = frozenset([*map(place, self._soft(task, keys)), *soft, *before])
         return Node(needs=needs, after=after - needs)
 
+    def _already_ended(self) -> None:
+        """What a driver before this one has brought to its end is not done again."""
+        for name in self.nodes:
+            row: TaskRow | WorkstreamRow = self.by_id.get(name) or self.workstreams[name]
+            if row.state in ENDED_TASK | ENDED_WORKSTREAM:
+                self._lose(self.schedule.ended(name, well=row.state in MET), because=name)
+
     async def run(self) -> None:
         """Go on until every node has ended; an exception of our own code ends the run."""
+        self._already_ended()
         in_flight = 0
         while self.schedule.unfinished:
             for name in self.schedule.ready(self.drive.config.execution.concurrency - in_flight):
@@ -163,5 +171,7 @@ class _Execution:
                 # Settling it has failed by an error of our own: that one ends the run.
                 await asyncio.to_thread(self.futures[name].result)
             well = state in MET
-        lost = self.schedule.ended(name, well=well)
-        lose_tasks(self.drive, [task_id for task_id in lost if task_id in self.by_id], because=name)
+        self._lose(self.schedule.ended(name, well=well), because=name)
+
+    def _lose(self, lost: Sequence[str], *, because: str) -> None:
+        lose_tasks(self.drive, [task_id for task_id in lost if task_id in self.by_id], because=because)

@@ -24,9 +24,10 @@ async def compile_run_plan(run_id: str, epoch: int | None = None, database_url: 
     drive = drive_run(run_id, epoch=epoch, database=database_url)
     with phase(drive, "planning") as artifacts:
         compiled = _compile(drive)
+        artifacts["plan"] = compiled.plan.model_dump(mode="json")
         with drive.begin() as dao:
             _store(dao, drive, compiled)
-        artifacts["plan"] = compiled.plan.model_dump(mode="json")
+            artifacts.complete(dao)
         write_document(compiled.plan, drive.folder / "plan.json")
         await publish_plan(drive, compiled.plan)
     return compiled.plan

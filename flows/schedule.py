@@ -39,7 +39,8 @@ class Schedule:
 
     def ready(self, at_most: int | None = None) -> list[str]:
         """The nodes that may start now, each handed out once."""
-        self._startable.sort(key=self._order.__getitem__)
+        waiting = [name for name in self._startable if name in self._waiting]
+        self._startable = sorted(waiting, key=self._order.__getitem__)
         taken = self._startable[:at_most]
         self._startable = self._startable[len(taken) :]
         return taken

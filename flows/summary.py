@@ -9,9 +9,9 @@ from prefect_acms.canonical.run import RunState, RunTrigger
 from prefect_acms.canonical.verdicts import Child, Verdict, run_verdict
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.tasks.artifacts import publish_summary
+from prefect_acms.tasks.closing import put_away, write_run_reports
 from prefect_acms.tasks.driving import Drive, drive_run, phase
-from prefect_acms.tasks.ending import release_workers, remove_worktrees
-from prefect_acms.tasks.merging import drop_merged_branches
+from prefect_acms.tasks.ending import release_workers
 from prefect_acms.tasks.reports import write_reports
 from prefect_acms.tasks.summary import build_summary
 from prefect_acms.tasks.summary_model import Summary
@@ -24,20 +24,12 @@ async def summarize_run(run_id: str, epoch: int | None = None, database_url: str
     with phase(drive, "summary") as artifacts:
         with drive.begin() as dao:
             conclude(dao, drive)
-        remove_worktrees(drive)
-        drop_merged_branches(drive)
+        put_away(drive)
         early = build_summary(drive.store, run_id, drive.repository)
         artifacts["files"] = sorted(path.name for path in write_reports(early, drive.folder))
     # Once more, now that the last phase has ended too: its time belongs into the report.
     summary = write_run_reports(drive)
     await publish_summary(drive, summary)
-    return summary
-
-
-def write_run_reports(drive: Drive) -> Summary:
-    """Write summary.json, summary.md and report.html of the run as it stands; the summary that they tell."""
-    summary = build_summary(drive.store, drive.run_id, drive.repository)
-    write_reports(summary, drive.folder)
     return summary
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
-from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
@@ -16,6 +16,7 @@ from prefect_acms.canonical.gap import GapSeverity
 from prefect_acms.tasks.discovery import DiscoveryResult
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.plans import Plan, Workstream
+from prefect_acms.tasks.prefect_server import UNREACHABLE, is_told
 from prefect_acms.tasks.reports import summary_markdown
 from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.summary_model import Summary
@@ -25,11 +26,18 @@ _RANK = {severity: rank for rank, severity in enumerate(GapSeverity)}
 MOST_ROWS = 500
 """Rows that a table artifact shows at most; the files of the run have them all."""
 
+PATIENCE_SEC = 5.0
+"""Seconds that showing something may take; the run does not wait longer for it."""
+
 
 async def publish_name(name: str) -> None:
     """Call the Prefect run by a name that says which canonical run it is; `acms show` accepts its ending."""
-    async with get_client() as client:
-        await _publish(client.update_flow_run(flow_run.id, name=name))
+
+    async def rename() -> None:
+        async with get_client() as client:
+            await client.update_flow_run(flow_run.id, name=name)
+
+    await _publish(rename)
 
 
 async def publish_start(drive: Drive, facts: Mapping[str, Any]) -> None:
@@ -119,11 +127,11 @@ async def _table(drive: Drive, name: str, rows: list[dict[str, Any]], descriptio
     shown = rows[:MOST_ROWS]
     if len(shown) < len(rows):
         description += f"; the first {len(shown)} are shown, {name}.json in the run's folder has all"
-    await _publish(acreate_table_artifact(table=shown, key=_key(drive, name), description=description))
+    await _publish(lambda: acreate_table_artifact(table=shown, key=_key(drive, name), description=description))
 
 
 async def _markdown(drive: Drive, name: str, text: str, description: str) -> None:
-    await _publish(acreate_markdown_artifact(markdown=text, key=_key(drive, name), description=description))
+    await _publish(lambda: acreate_markdown_artifact(markdown=text, key=_key(drive, name), description=description))
 
 
 def _key(drive: Drive, name: str) -> str:
@@ -132,9 +140,12 @@ def _key(drive: Drive, name: str) -> str:
     return f"acms-{project.strip('-') or 'repository'}-{name}"
 
 
-async def _publish(creating: Awaitable[Any]) -> None:
+async def _publish(create: Callable[[], Awaitable[Any]]) -> None:
+    if not is_told():
+        return
     try:
-        await creating
-    except (PrefectException, OSError) as error:
+        async with asyncio.timeout(PATIENCE_SEC):
+            await create()
+    except UNREACHABLE as error:
         if FlowRunContext.get() is not None:
             get_run_logger().warning("Prefect could not be told what the run has to show: %s", error)

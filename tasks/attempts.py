@@ -8,7 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 from prefect_acms.canonical.clock import utc_text
-from prefect_acms.canonical.errors import AcmsError, GuardRefused, ToolTimedOut, TransitionError
+from prefect_acms.canonical.errors import (
+    AcmsError,
+    GuardRefused,
+    ToolTimedOut,
+    TransitionError,
+)
 from prefect_acms.canonical.gap import GapState, GapTrigger
 from prefect_acms.canonical.task import TaskState, TaskTrigger
 from prefect_acms.canonical.worker import WorkerState, WorkerTrigger
@@ -16,6 +21,7 @@ from prefect_acms.canonical.workstream import WorkstreamState, WorkstreamTrigger
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.faults import stops_run
 from prefect_acms.tasks.retries import is_retryable, retrying
 
 
@@ -35,19 +41,29 @@ class Executed:
     exit_code: int
     judge: Callable[[], Finished]
     expected_exit_codes: tuple[int, ...] = (0,)
+    store: Callable[[UnitOfWork], None] = lambda _dao: None
+    """Stores what is to be judged, in the unit of work in which the task becomes validating."""
 
 
 Work = Callable[[TaskRow], Executed]
+Judge = Callable[[TaskRow], Finished]
 
 
-def perform(drive: Drive, task_id: str, work: Work, *, task_run_id: str | None = None) -> TaskRow:
+def perform(
+    drive: Drive, task_id: str, work: Work, *, judge: Judge | None = None, task_run_id: str | None = None
+) -> TaskRow:
     """Do one task: its row as it ended. Raises a TransitionError if it may not start, and then nothing was done.
 
     Retryable errors of `work` lead through `retrying` and a delay; any other error, or the last one, fails the task.
+    A task that a driver before this one has left validating is not worked on again: `judge` says how it came out.
     """
     attempts = _Attempts(drive, task_id, work, task_run_id)
     with drive.reading() as dao:
         task = dao.tasks.get(task_id)
+    if task.state == TaskState.VALIDATING and judge is not None:
+        attempts.conclude(lambda: judge(task))
+        with drive.reading() as dao:
+            return dao.tasks.get(task_id)
     left = drive.config.resilience.model_copy(update={"max_retries": task.max_retries - task.retry_count})
     policy = retrying(left, seed=task_id, sleep=attempts.sleep, on_retry=attempts.pause)
     try:
@@ -55,6 +71,8 @@ def perform(drive: Drive, task_id: str, work: Work, *, task_run_id: str | None =
     except _Refused as refused:
         raise refused.error from refused
     except Exception as error:
+        if stops_run(error):
+            raise
         attempts.fail(error)
         if not isinstance(error, AcmsError):
             raise
@@ -145,6 +163,7 @@ class _Attempts:
     def judge(self, executed: Executed) -> None:
         """Hand the task on to validating, free the worker, and end it by what the judgement says."""
         with self.drive.begin() as dao:
+            executed.store(dao)
             dao.tasks.advance(
                 self.task_id,
                 TaskTrigger.EXECUTION_COMPLETED,
@@ -152,13 +171,21 @@ class _Attempts:
                 exit_code=executed.exit_code,
             )
             self._free_worker(dao)
+        self.conclude(executed.judge)
+
+    def conclude(self, judge: Callable[[], Finished]) -> None:
+        """End a validating task by what the judgement says; an error of ours fails it and goes on."""
         try:
-            finished = executed.judge()
-        except AcmsError as error:
-            finished = Finished(problem=str(error))
+            finished = judge()
         except Exception as error:
-            self._end(Finished(problem=f"{type(error).__name__}: {error}"))
-            raise
+            if stops_run(error):
+                # Nothing about the task: it stays validating, and whoever drives the run next judges it.
+                raise
+            if isinstance(error, AcmsError):
+                finished = Finished(problem=str(error))
+            else:
+                self._end(Finished(problem=f"{type(error).__name__}: {error}"))
+                raise
         self._end(finished)
 
     def _end(self, finished: Finished) -> None:

@@ -30,15 +30,16 @@ class Bench:
     pattern: Pattern
 
     @classmethod
-    def of(cls, drive: Drive, task: TaskRow) -> Bench:
-        """Set the bench up; the first task of a workstream makes its worktree from what has been merged so far."""
+    def of(cls, drive: Drive, task: TaskRow, commit: str | None = None) -> Bench:
+        """Set the bench up, at a commit or where the workstream stands: what has been merged so far, at first."""
         with drive.reading() as dao:
             workstream = dao.workstreams.get(task.workstream_id)
             wanted = set(task.info["gaps"])
             rows = [row for row in dao.gaps.of_workstream(task.workstream_id) if row.fingerprint in wanted]
         branch = drive.repository.ref(f"refs/heads/{workstream.branch}")
-        worktree, environment = prepared_worktree(drive, workstream.info["key"], branch or drive.result_head())
-        worktree.reset()
+        start = commit or branch or drive.result_head()
+        worktree, environment = prepared_worktree(drive, workstream.info["key"], start)
+        worktree.reset(commit)
         pattern = drive.patterns.get(task.pattern_id or "")
         return cls(drive, task, worktree, environment, tuple(gap_of(row) for row in rows), pattern)
 

@@ -17,7 +17,7 @@ from prefect_acms.blocks.config import ResilienceSettings
 from prefect_acms.canonical.circuit_breaker import CircuitBreakerState, CircuitBreakerTrigger
 from prefect_acms.canonical.errors import NotFound, RowRefused, ToolUnavailable
 from prefect_acms.dao.circuit_breakers import BreakerRow
-from prefect_acms.dao.store import Store
+from prefect_acms.dao.store import Store, UnitOfWork
 from prefect_acms.tasks.breaker_storage import StoredBreaker
 from prefect_acms.tasks.processes import ProcessResult
 from prefect_acms.tasks.tools import is_infrastructure_fault
@@ -67,21 +67,7 @@ class ToolBreakers:
     def reset(self, tool_id: str, operator: str, reason: str = "reset by hand") -> None:
         """Close an open breaker by hand, by way of HALF_OPEN; raises InvalidTransition if it is closed."""
         with self._store.begin() as dao:
-            row = dao.circuit_breakers.for_tool(tool_id)
-            if row is None:
-                raise NotFound(entity="circuit breaker of tool", id=tool_id)
-            if row.state != CircuitBreakerState.HALF_OPEN:
-                dao.circuit_breakers.advance(
-                    row.id, CircuitBreakerTrigger.MANUAL_RESET, reason=reason, operator=operator
-                )
-            dao.circuit_breakers.advance(
-                row.id,
-                CircuitBreakerTrigger.SUCCESS_THRESHOLD_MET,
-                reason=reason,
-                operator=operator,
-                success_count=0,
-                metadata={"probe": None},
-            )
+            close_by_hand(dao, tool_id, operator, reason)
 
     def _row(self, tool_id: str) -> BreakerRow:
         """The stored breaker, with the thresholds of this run's settings; made when there is none yet."""
@@ -107,6 +93,24 @@ class ToolBreakers:
                 return dao.circuit_breakers.create(tool_id=tool_id, **wanted)
             dao.circuit_breakers.change(row.id, **wanted)
             return dao.circuit_breakers.get(row.id)
+
+
+def close_by_hand(dao: UnitOfWork, tool_id: str, operator: str, reason: str) -> BreakerRow:
+    """Close the open breaker of a tool, by way of HALF_OPEN; raises NotFound, or InvalidTransition if it is closed."""
+    row = dao.circuit_breakers.for_tool(tool_id)
+    if row is None:
+        raise NotFound(entity="circuit breaker of tool", id=tool_id)
+    if row.state != CircuitBreakerState.HALF_OPEN:
+        dao.circuit_breakers.advance(row.id, CircuitBreakerTrigger.MANUAL_RESET, reason=reason, operator=operator)
+    dao.circuit_breakers.advance(
+        row.id,
+        CircuitBreakerTrigger.SUCCESS_THRESHOLD_MET,
+        reason=reason,
+        operator=operator,
+        success_count=0,
+        metadata={"probe": None},
+    )
+    return row
 
 
 class _FaultyResult(Exception):

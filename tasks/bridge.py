@@ -11,18 +11,21 @@ from typing import Any
 
 from prefect import Flow, Task
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
-from prefect.states import Cancelled, Completed, Failed
+from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from prefect_acms.canonical.events import Notice
 from prefect_acms.canonical.machines import MACHINES
-from prefect_acms.canonical.run import RunState, RunTrigger
+from prefect_acms.canonical.run import RunState
 from prefect_acms.canonical.task import TaskState
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.attempts import fail_task
-from prefect_acms.tasks.driving import drive_run, drives, release_run, shared_store
-from prefect_acms.tasks.ending import end_run
+from prefect_acms.tasks.cancelling import cancel_unless_ended
+from prefect_acms.tasks.driving import drives, shared_store
+
+SEEN = "prefect_attempt_seen"
+"""Key of the metadata of a run: the highest number of an attempt that Prefect told of."""
 
 
 def run_state(run: RunRow, data: Any = None) -> State[Any]:
@@ -40,7 +43,7 @@ def run_state(run: RunRow, data: Any = None) -> State[Any]:
         case RunState.FAILED:
             return Failed(message=run.error, data=data)
         case _:
-            return Failed(name="Unfinished", message=f"the run is still {run.state}", data=data)
+            return Crashed(message=f"it lost its driver: `acms resume {run.id}` goes on with it", data=data)
 
 
 def task_state(task: TaskRow) -> State[Any]:
@@ -58,33 +61,48 @@ def task_state(task: TaskRow) -> State[Any]:
             return Failed(name="Unfinished", message=f"the task is still {task.state}")
 
 
-def on_run_ended_badly(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Prefect saw the run fail or crash: a canonical run that is still going on ends by `run_crashed`."""
-    _end(flow_run, RunTrigger.RUN_CRASHED, _reported(flow.name, state))
-
-
-def on_run_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Prefect was asked to cancel the run: so is the canonical one, children first."""
-    _end(flow_run, RunTrigger.USER_CANCELLED, _reported(flow.name, state))
-
-
 def on_run_running(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's form
-    """Prefect started another attempt of a run that we know: its number is kept."""
-    store = _store_of(flow_run.parameters)
+    """Prefect started an attempt: the highest number that was told is kept; who drives the run is the body's word."""
+    store = store_of(flow_run.parameters)
     with store.begin() as dao:
         run = dao.runs.by_flow_run(str(flow_run.id))
-        if run is not None and run.state == RunState.RUNNING and run.prefect_run_count != flow_run.run_count:
-            dao.runs.change(run.id, prefect_run_count=flow_run.run_count)
+        if run is not None and flow_run.run_count > run.info.get(SEEN, 0):
+            dao.runs.change(run.id, metadata={SEEN: flow_run.run_count})
 
 
 def on_run_completed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Prefect calls the run completed: if ours has not ended, that is a drift, and said so."""
-    store = _store_of(flow_run.parameters)
+    _note_drift(flow, flow_run, state)
+
+
+def on_run_ended_badly(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Prefect saw the run fail or crash: a canonical run that has not ended stays as it is, and can be resumed.
+
+    Its driver may live on, whatever Prefect says, and if it is dead, no work of it is given up for that.
+    """
+    _note_drift(flow, flow_run, state)
+
+
+def on_run_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Prefect was asked to cancel the run: so is the canonical one, children first; an older attempt says nothing."""
+    store = store_of(flow_run.parameters)
+    with store.begin(read_only=True) as dao:
+        run = dao.runs.by_flow_run(str(flow_run.id))
+    if run is not None and flow_run.run_count >= (run.prefect_run_count or 0):
+        cancel_unless_ended(store, run, _reported(flow.name, state))
+
+
+def _note_drift(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Tell once, however often it is delivered, that Prefect calls an attempt ended whose run has not ended."""
+    store = store_of(flow_run.parameters)
+    told = f"{flow_run.id}/{flow_run.run_count}/{state.name}"
     with store.begin() as dao:
         run = dao.runs.by_flow_run(str(flow_run.id))
-        if run is not None and run.state not in MACHINES["run"].terminal:
-            reason = f"{_reported(flow.name, state)}, but the run is {run.state}"
-            dao.runs.note(run.id, Notice.DRIFT_DETECTED, reason=reason)
+        if run is None or run.state in MACHINES["run"].terminal or told in run.info.get("told", ()):
+            return
+        reason = f"{_reported(flow.name, state)}, but the run is {run.state}"
+        dao.runs.note(run.id, Notice.DRIFT_DETECTED, reason=reason)
+        dao.runs.change(run.id, metadata={"told": [*run.info.get("told", ()), told]})
 
 
 def on_task_failed(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> None:
@@ -92,7 +110,7 @@ def on_task_failed(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -
     for drive in drives():
         with drive.reading() as dao:
             row = dao.tasks.by_task_run(str(task_run.id))
-        ours = row is not None and row.run_id == drive.run_id and not drive.stopping.is_set()
+        ours = row is not None and row.run_id == drive.run_id and not drive.stopping.is_set() and drive.fault is None
         if row is not None and ours and row.state == TaskState.RUNNING:
             with drive.begin() as dao:
                 fail_task(dao, row.id, _reported(task.name, state))
@@ -102,23 +120,8 @@ def _reported(name: str, state: State[Any]) -> str:
     return f"Prefect reports {state.name} of {name}: {state.message or 'no message'}"
 
 
-def _end(flow_run: FlowRun, trigger: RunTrigger, reason: str) -> None:
-    end_run_of(str(flow_run.id), _store_of(flow_run.parameters), trigger, reason)
-
-
-def end_run_of(flow_run_id: str, store: Store, trigger: RunTrigger, reason: str) -> None:
-    """End the run that a Prefect flow run stands for, if there is one that still goes on, by taking it over."""
-    with store.begin(read_only=True) as dao:
-        run = dao.runs.by_flow_run(flow_run_id)
-    if run is None or run.state in MACHINES["run"].terminal:
-        return
-    try:
-        end_run(drive_run(run.id, database=store.url), trigger, reason)
-    finally:
-        release_run(run.id)
-
-
-def _store_of(parameters: Mapping[str, Any]) -> Store:
+def store_of(parameters: Mapping[str, Any]) -> Store:
+    """The store that a flow run with these parameters works with."""
     config = parameters.get("config")
     given = config.get("database_url") if isinstance(config, Mapping) else getattr(config, "database_url", None)
     return shared_store(given or parameters.get("database_url"))

@@ -17,7 +17,7 @@ def commit_kept(bench: Bench, kept: Sequence[Kept], before: Sequence[Gap]) -> No
     repository, worktree = bench.drive.repository, bench.worktree
     gone = {gap.fingerprint for gap in bench.rescanner.compared(before, bench.files).gone}
     fixed = _by_patch([gap for gap in bench.gaps if gap.fingerprint in gone], kept)
-    head = worktree.commit
+    head = base = worktree.commit
     with bench.drive.reading() as dao:
         branch = dao.workstreams.get(bench.task.workstream_id).branch
     for patch in kept:
@@ -26,7 +26,7 @@ def commit_kept(bench: Bench, kept: Sequence[Kept], before: Sequence[Gap]) -> No
         with bench.drive.begin() as dao:
             dao.ledger.change(patch.entry_id, metadata={"commit": head})
     ref = f"refs/heads/{branch}"
-    repository.move_ref(ref, head, repository.ref(ref))
+    bench.drive.move_ref(ref, head, base if repository.ref(ref) else None)
     worktree.reset(head)
 
 

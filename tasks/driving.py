@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect_acms.blocks.config import PipelineConfig
-from prefect_acms.canonical.errors import NotFound, RunEnding, Superseded
+from prefect_acms.canonical.errors import NotFound, RunDriven, RunEnding, Superseded
 from prefect_acms.dao.home import acms_home, database_url
+from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store, UnitOfWork, open_store
 from prefect_acms.dao.unit import Fence
 from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.leases import Lease, driver_of, recorded_driver, this_driver
 from prefect_acms.tasks.patterns import PatternIndex
-from prefect_acms.tasks.processes import stop_process, watched
+from prefect_acms.tasks.processes import signal_group, stop_process, watched
 from prefect_acms.tasks.profiles import Toolbox, load_profiles
+from prefect_acms.tasks.survivors import stop_survivors, wait_for_git
 
 
 @dataclass(eq=False)
@@ -37,6 +42,9 @@ class Drive:
     baseline: Baseline | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set while the run is being ended: a thread that still works for it is refused from then on."""
+    lease: Lease | None = None
+    fault: Exception | None = None
+    """Why this driver can't go on, though nothing is wrong with the run."""
 
     def begin(self) -> AbstractContextManager[UnitOfWork]:
         """A unit of work that is refused once somebody else drives the run, or once it is being ended."""
@@ -75,6 +83,37 @@ class Drive:
         finally:
             self.pids.difference_update(started)
 
+    def stop(self) -> None:
+        """End the process group of every tool and gate that this process runs for the run; no other is started."""
+        self.stopping.set()
+        pids = sorted(self.pids)
+        for pid in pids:
+            signal_group(pid, signal.SIGTERM)
+        for pid in pids:
+            stop_process(pid)
+            self.pids.discard(pid)
+
+    @contextmanager
+    def leased(self) -> Iterator[None]:
+        """A block in which this process is known to drive the run; inside another such block it is that one's."""
+        if self.lease is not None:
+            yield
+            return
+        try:
+            with Lease(self, self.stop) as self.lease:
+                yield
+        finally:
+            self.lease = None
+
+    def move_ref(self, ref: str, new: str, old: str | None) -> None:
+        """Move a ref of ours by compare-and-swap, while nobody can take the run over; raises Superseded or RefMoved.
+
+        The epoch is checked in a transaction that stays open until the ref has moved: a take-over waits for its end.
+        """
+        with self.begin() as dao:
+            dao.check_epoch(self.run_id, self.epoch)
+            self.repository.move_ref(ref, new, old)
+
     @cached_property
     def toolbox(self) -> Toolbox:
         """The tools of the run, read once: a file that changes meanwhile does not change the run."""
@@ -90,9 +129,14 @@ class Drive:
         """Where the run's files lie, inside the repository it works on."""
         return self.repository.top / ".acms_runs" / self.run_id
 
+    @property
+    def worktrees(self) -> Path:
+        """Where the worktrees of the run lie, outside the repository: a folder for each of its drivers."""
+        return acms_home() / "worktrees" / self.run_id
+
     def worktree(self, key: str) -> Path:
-        """Where the worktree of that key lies, outside the repository."""
-        return acms_home() / "worktrees" / self.run_id / key
+        """Where the worktree of that key lies; a driver before this one may still write to its own."""
+        return self.worktrees / str(self.epoch) / key
 
     @property
     def result_ref(self) -> str:
@@ -122,10 +166,25 @@ def shared_store(given: str | None = None) -> Store:
         return _STORES[url]
 
 
-def drive_run(run_id: str, *, epoch: int | None = None, database: str | None = None) -> Drive:
+class Attempt(NamedTuple):
+    """One attempt of Prefect's to carry a run out: a retry has the same flow run and a higher count."""
+
+    flow_run_id: str
+    run_count: int
+
+
+def drive_run(
+    run_id: str,
+    *,
+    epoch: int | None = None,
+    database: str | None = None,
+    force: bool = False,
+    attempt: Attempt | None = None,
+) -> Drive:
     """The drive of a run in this process; without an epoch the run is taken over, which fences off its driver before.
 
-    Raises NotFound for an unknown run and Superseded when the epoch is an old one.
+    `attempt` is recorded as the one that carries the run out from now on. Raises NotFound for an unknown run,
+    Superseded when the epoch is an old one, and RunDriven when a living process drives it, unless taken by `force`.
     """
     with _LOCK:
         known = _DRIVES.get(run_id)
@@ -136,7 +195,23 @@ def drive_run(run_id: str, *, epoch: int | None = None, database: str | None = N
         run = dao.runs.get(run_id)
         if epoch is not None and epoch != run.epoch:
             raise Superseded(run_id=run_id, held=epoch, current=run.epoch)
-        held = dao.runs.take_over(run_id) if epoch is None else epoch
+        held = epoch
+        if held is None:
+            driver = None if force else driver_of(run, store.clock())
+            # a drive of this process that holds no lease was left, or is just being made: here it may be replaced
+            if driver is not None and (driver.pid != os.getpid() or (known is not None and known.lease is not None)):
+                raise RunDriven(run_id=run_id, pid=driver.pid, host=driver.host)
+            held = dao.runs.take_over(run_id)
+            config = PipelineConfig.model_validate(run.config)
+            dao.runs.lease(run_id, held, config.resilience.lease_sec, asdict(this_driver(held)))
+            if attempt is not None:
+                attempts = [*run.info.get("attempts", ()), {**attempt._asdict(), "epoch": held}]
+                dao.runs.change(
+                    run_id,
+                    prefect_flow_run_id=attempt.flow_run_id,
+                    prefect_run_count=attempt.run_count,
+                    metadata={"attempts": attempts},
+                )
     config = PipelineConfig.model_validate(run.config)
     drive = Drive(store, run_id, held, config, Repository.open(Path(run.repo_root)), run.base_commit or "")
     if known is not None:
@@ -144,7 +219,18 @@ def drive_run(run_id: str, *, epoch: int | None = None, database: str | None = N
         drive.pids, drive.baseline = known.pids, known.baseline
     with _LOCK:
         _DRIVES[run_id] = drive
+    if epoch is None:
+        _stop_driver_before(run, held)
     return drive
+
+
+def _stop_driver_before(run: RunRow, epoch: int) -> None:
+    """End what the driver before has left running on this machine; its git commands come to their end."""
+    before = recorded_driver(run)
+    if before is not None and before.is_here:
+        if before.is_dead:
+            wait_for_git(before.pid, before.started)
+        stop_survivors(run.id, epoch)
 
 
 def drives() -> list[Drive]:
@@ -159,27 +245,47 @@ def release_run(run_id: str) -> None:
         _DRIVES.pop(run_id, None)
 
 
+class PhaseRecord(dict[str, Any]):
+    """What a phase of a run leaves behind, by name."""
+
+    def __init__(self, phase_id: str) -> None:
+        super().__init__()
+        self.phase_id = phase_id
+        self.is_complete = False
+
+    def complete(self, dao: UnitOfWork) -> None:
+        """Record that the phase is done, in the unit of work that stores its result: then it is never done again."""
+        dao.phases.finish(self.phase_id, COMPLETED, self)
+        self.is_complete = True
+
+
+COMPLETED = "completed"
+"""Outcome of a phase that need not be done again."""
+
+
 @contextmanager
-def phase(drive: Drive, name: str) -> Iterator[dict[str, Any]]:
-    """Record a phase of the run around a block of work; what the block puts into the dict is kept as its artifacts."""
+def phase(drive: Drive, name: str) -> Iterator[PhaseRecord]:
+    """Record a phase of the run around a block of work; what the block puts into the record is kept with it."""
     drive.stopping.clear()
-    with drive.begin() as dao:
-        row = dao.phases.create(run_id=drive.run_id, name=name)
-    artifacts: dict[str, Any] = {}
-    outcome = "failed"
-    try:
-        yield artifacts
-        outcome = "completed"
-    finally:
-        # Once the run has been taken over, this process writes nothing more about it.
-        with suppress(Superseded), drive.ending() as dao:
-            dao.phases.finish(row.id, outcome, artifacts)
+    with drive.leased():
+        with drive.begin() as dao:
+            record = PhaseRecord(dao.phases.create(run_id=drive.run_id, name=name).id)
+        outcome = "failed"
+        try:
+            yield record
+            outcome = COMPLETED
+        finally:
+            # Once the run has been taken over, this process writes nothing more about it.
+            with suppress(Superseded):
+                if not record.is_complete:
+                    with drive.ending() as dao:
+                        dao.phases.finish(record.phase_id, outcome, record)
 
 
 def phase_artifacts(drive: Drive, name: str) -> dict[str, Any]:
     """What a phase of the run left behind; raises NotFound while it has not completed."""
     with drive.reading() as dao:
-        done = [row for row in dao.phases.of_run(drive.run_id) if row.name == name and row.outcome == "completed"]
+        done = [row for row in dao.phases.of_run(drive.run_id) if row.name == name and row.outcome == COMPLETED]
     if not done:
         raise NotFound(entity="completed phase", id=name)
     return dict(done[-1].artifacts or {})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from prefect_acms.canonical.errors import GitFailed
+from prefect_acms.canonical.events import Notice
 from prefect_acms.canonical.gap import GapState, GapTrigger
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
@@ -23,19 +25,23 @@ from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.dao.test_gates import TestGateRow
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.processes import signal_group, stop_process
+from prefect_acms.tasks.faults import is_out_of_room
+from prefect_acms.tasks.scratch import clear_scratch
 from prefect_acms.tasks.worktrees import adopt_worktree
 
 CANCELLED_EXIT_CODE = -signal.SIGTERM
 
 
-def end_run(drive: Drive, trigger: RunTrigger, reason: str, *, operator: str | None = None) -> None:
+def end_run(
+    drive: Drive, trigger: RunTrigger, reason: str, *, operator: str | None = None, notice: Notice | None = None
+) -> None:
     """Cancel or fail a run: stop its tools, put its worktrees away, end its children, then the run itself.
 
     A run that has ended already stays as it is, so that this may be told more than once; one that has never started
-    can only be canceled. Raises Superseded when somebody else drives it: then its worktrees are theirs.
+    can only be canceled. A `notice` goes into the trail together with the end. Raises Superseded when somebody else
+    drives it: then its worktrees are theirs.
     """
-    stop_tools(drive)
+    drive.stop()
     with drive.ending() as dao:
         dao.check_epoch(drive.run_id, drive.epoch)
     remove_worktrees(drive)
@@ -53,17 +59,8 @@ def end_run(drive: Drive, trigger: RunTrigger, reason: str, *, operator: str | N
         if trigger in {RunTrigger.SAFETY_VIOLATION, RunTrigger.UNRESOLVED_OUTCOME}:
             columns["quarantine_reason"] = reason
         dao.runs.advance(drive.run_id, trigger, reason=reason, operator=operator, **columns)
-
-
-def stop_tools(drive: Drive) -> None:
-    """End the process group of every tool and gate that this process runs for the run; no other is started."""
-    drive.stopping.set()
-    pids = sorted(drive.pids)
-    for pid in pids:
-        signal_group(pid, signal.SIGTERM)
-    for pid in pids:
-        stop_process(pid)
-        drive.pids.discard(pid)
+        if notice is not None:
+            dao.runs.note(drive.run_id, notice, reason=reason, operator=operator)
 
 
 @contextmanager
@@ -72,23 +69,48 @@ def stopping_tools(drive: Drive) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        stop_tools(drive)
+        drive.stop()
         raise
 
 
-def remove_worktrees(drive: Drive) -> None:
-    """Take the run's worktrees away; what is in none of the run's commits is kept under refs/acms/kept/ before."""
-    folder = drive.worktree("base").parent
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        try:
-            worktree = adopt_worktree(drive.repository, path)
-            worktree.keep_unsaved(f"refs/acms/kept/{drive.run_id}/{path.name}", drive.store.clock())
-            worktree.remove()
-        except GitFailed:
-            # What a killed process has left half made is no worktree for git: its folder goes, and its entry with it.
-            shutil.rmtree(path)
-    shutil.rmtree(folder, ignore_errors=True)
-    drive.repository.prune()
+def remove_worktrees(drive: Drive, *, only_own: bool = False) -> None:
+    """Take the worktrees of the run's drivers up to this one away, and the locks that a killed git has left.
+
+    What is in none of the run's commits is kept under refs/acms/kept/ before.
+    """
+    home = drive.worktrees
+    for folder in sorted(home.iterdir()) if home.is_dir() else []:
+        epoch = int(folder.name) if folder.name.isdecimal() else 0
+        if epoch > drive.epoch or (only_own and epoch != drive.epoch):
+            continue
+        for path in sorted(folder.iterdir()):
+            put_worktree_away(drive, path)
+        shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        home.rmdir()
+    drive.repository.prune(home / str(drive.epoch) if only_own else home, marked=not only_own)
+    if not only_own:
+        clear_scratch()
+        for part in (*drive.folder.glob(".*.part"), *drive.folder.parent.glob(".*.part")):
+            part.unlink(missing_ok=True)
+        drive.repository.clear_locks([drive.result_ref, drive.workstream_ref(""), f"refs/acms/kept/{drive.run_id}/"])
+
+
+def put_worktree_away(drive: Drive, path: Path) -> None:
+    """Remove one worktree of the run; what is in none of the run's commits is kept under refs/acms/kept/ before.
+
+    Raises GitFailed, and leaves it where it is, when there is no room to keep it.
+    """
+    try:
+        worktree = adopt_worktree(drive.repository, path)
+        worktree.break_locks()
+        worktree.keep_unsaved(f"refs/acms/kept/{drive.run_id}/{path.name}", drive.store.clock())
+        worktree.remove()
+    except (GitFailed, OSError) as error:
+        if is_out_of_room(error):
+            raise
+        # What a killed process has left half made is no worktree for git: its folder goes, and its entry with it.
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _end_children(dao: UnitOfWork, drive: Drive, reason: str, *, cancelled: bool) -> None:
@@ -168,7 +190,9 @@ def release_workers(dao: UnitOfWork, run_id: str) -> None:
     for worker in dao.workers.of_run(run_id):
         if worker.state == WorkerState.BUSY:
             dao.workers.advance(worker.id, WorkerTrigger.TASK_FINISHED, current_load=0)
-        if worker.state in {WorkerState.BUSY, WorkerState.IDLE}:
+        if worker.state == WorkerState.UNRESPONSIVE:
+            dao.workers.advance(worker.id, WorkerTrigger.HEARTBEAT_RECOVERED)
+        if worker.state in {WorkerState.BUSY, WorkerState.IDLE, WorkerState.UNRESPONSIVE}:
             dao.workers.advance(worker.id, WorkerTrigger.SHUTDOWN_REQUESTED)
     for process in dao.uet_workers.of_run(run_id):
         ending = _PROCESS_END.get(UetWorkerState(process.state))

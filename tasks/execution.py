@@ -15,13 +15,15 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.errors import RunEnding, TransitionError
 from prefect_acms.canonical.task import TaskState, TaskTrigger
+from prefect_acms.canonical.verdicts import ENDED_TASK
 from prefect_acms.canonical.workstream import WorkstreamState
 from prefect_acms.tasks.attempts import fail_task, give_up_task, perform
 from prefect_acms.tasks.bridge import on_task_failed, task_state
 from prefect_acms.tasks.driving import Drive, drive_run
+from prefect_acms.tasks.faults import stops_run
 from prefect_acms.tasks.merging import settle
 from prefect_acms.tasks.preparation import baseline_of
-from prefect_acms.tasks.works import WORKS
+from prefect_acms.tasks.works import JUDGES, WORKS
 
 
 @task(name="judge-base", task_run_name="judge the base commit", cache_policy=NO_CACHE, persist_result=False)
@@ -43,12 +45,22 @@ def run_task(run_id: str, epoch: int, task_id: str, label: str) -> State[Any]:
     with drive.reading() as dao:
         kind = TaskKind(dao.tasks.get(task_id).kind)
     try:
-        row = perform(drive, task_id, lambda claimed: WORKS[kind](drive, claimed), task_run_id=task_run.id)
+        row = perform(
+            drive,
+            task_id,
+            lambda claimed: WORKS[kind](drive, claimed),
+            judge=lambda left: JUDGES[kind](drive, left),
+            task_run_id=task_run.id,
+        )
     except TransitionError as refusal:
         with drive.reading() as dao:
             cancelled = isinstance(refusal, RunEnding) or dao.tasks.get(task_id).state == TaskState.CANCELLED
         message = f"{label}: {refusal}"
         return Cancelled(message=message) if cancelled else Failed(name="Refused", message=message)
+    except Exception as error:
+        if stops_run(error):
+            drive.fault = error
+        raise
     return task_state(row)
 
 
@@ -70,14 +82,18 @@ def settle_workstream(run_id: str, epoch: int, workstream_id: str, label: str) -
 
 
 def queue_task(drive: Drive, task_id: str) -> None:
-    """Assign a task whose turn has come."""
+    """Assign a task whose turn has come; one that a driver before this one has begun stays as it is."""
     with drive.begin() as dao:
-        dao.tasks.advance(task_id, TaskTrigger.SCHEDULER_ASSIGNED)
+        if dao.tasks.get(task_id).state == TaskState.PENDING:
+            dao.tasks.advance(task_id, TaskTrigger.SCHEDULER_ASSIGNED)
 
 
 def end_task(drive: Drive, task_id: str, future: PrefectFuture[Any]) -> str:
     """The state of a task that Prefect is done with; one that did not come to its end fails, with Prefect's reason."""
     future.wait()
+    if drive.fault is not None:
+        # Nothing about the task: the run stops here, and goes on from its rows.
+        raise drive.fault
     with drive.begin() as dao:
         fail_task(dao, task_id, f"it did not come to its end: {future.state.message or future.state.name}")
         return dao.tasks.get(task_id).state
@@ -87,10 +103,13 @@ def lose_tasks(drive: Drive, task_ids: Iterable[str], *, because: str) -> None:
     """Fail the tasks that can never start, because something that they need did not end well."""
     with drive.begin() as dao:
         for task_id in task_ids:
+            state = dao.tasks.get(task_id).state
+            if state in ENDED_TASK:
+                continue
             upstream = [row for row in dao.tasks.dependencies(task_id) if row.state != TaskState.COMPLETED]
             names = [row.info["key"] for row in upstream] or [because]
             reason = f"what it needs did not end well: {', '.join(names)}"
-            if not upstream:
+            if not upstream and state == TaskState.PENDING:
                 # What it needs is completed, but the merge of its workstream failed: only a queued task may say so.
                 dao.tasks.advance(task_id, TaskTrigger.SCHEDULER_ASSIGNED, reason=reason)
             give_up_task(dao, task_id, reason, names)

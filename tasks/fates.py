@@ -24,7 +24,7 @@ def resolve_gaps(dao: UnitOfWork, workstream_id: str, *, remaining: Collection[s
 def defer_gaps(dao: UnitOfWork, workstream_id: str) -> None:
     """Defer what is left of a workstream that has ended, each gap with the reason that its tasks give."""
     tasks_of: dict[str, list[TaskRow]] = defaultdict(list)
-    for task in dao.tasks.of_workstream(workstream_id):
+    for task in dao.tasks.standing(workstream_id):
         for fingerprint in task.info.get("gaps", ()):
             tasks_of[fingerprint].append(task)
     ended = dao.workstreams.get(workstream_id)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
@@ -23,6 +24,7 @@ from prefect_acms.canonical.errors import (
     RefMoved,
     RepositoryUnfit,
 )
+from prefect_acms.tasks.survivors import DRIVER_MARK, driver_mark
 
 NEEDED = (2, 38)
 """The first git whose `merge-tree` merges without a working tree."""
@@ -37,6 +39,9 @@ AUTHOR_NAME = "ACMS"
 AUTHOR_EMAIL = "acms@localhost"
 
 TIMEOUT_SEC = 600.0
+
+INTERRUPTED_SEC = 30.0
+"""Seconds that a git command may go on after we were interrupted."""
 
 _QUIET = (
     *("core.hooksPath=/dev/null", "gc.auto=0", "maintenance.auto=false", "core.fsmonitor=false"),
@@ -81,21 +86,37 @@ def run_git(
     flags = [*_QUIET, *(_PLAIN if plain else ()), *config]
     argv = [git_program(), *(part for flag in flags for part in ("-c", flag)), *arguments]
     try:
-        done = subprocess.run(
-            argv,
-            cwd=cwd,
-            env={**_variables(plain=plain), **(variables or {})},
-            input=input if input is not None else b"",
-            capture_output=True,
-            timeout=TIMEOUT_SEC,
-            check=False,
-        )
+        done = _ended(argv, cwd, {**_variables(plain=plain), **(variables or {})}, input or b"")
     except subprocess.TimeoutExpired as error:
         problem = f"no answer in {TIMEOUT_SEC:g} s"
         raise GitFailed(command=_spoken(arguments), exit_code=124, problem=problem) from error
+    except FileNotFoundError as error:
+        raise GitFailed(command=_spoken(arguments), exit_code=127, problem=str(error)) from error
     if done.returncode not in accept:
         raise GitFailed(command=_spoken(arguments), exit_code=done.returncode, problem=said(done))
     return done
+
+
+def _ended(
+    argv: Sequence[str], cwd: Path, variables: Mapping[str, str], data: bytes
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end even if we are interrupted meanwhile: a git that is killed leaves its locks behind.
+
+    In a session of its own it does not hear the Ctrl-C of a terminal, nor the kill of our process group.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        argv, cwd=cwd, env=variables, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(data, timeout=TIMEOUT_SEC)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        except BaseException:
+            process.communicate(timeout=INTERRUPTED_SEC)
+            raise
+    return subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
 
 
 def said(done: subprocess.CompletedProcess[bytes]) -> str:
@@ -135,6 +156,7 @@ def _git_program(path: str) -> str:
 
 def _variables(*, plain: bool) -> dict[str, str]:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    variables |= {DRIVER_MARK: driver_mark(os.getpid())}
     variables |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "LC_ALL": "C"}
     if plain:
         variables |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_ATTR_NOSYSTEM": "1"}
@@ -268,6 +290,13 @@ class Repository:
         """The commits that `tip` has and `base` has not, oldest first."""
         return tuple(text_of(self._run("rev-list", "--reverse", "--topo-order", tip, f"^{base}")).split())
 
+    def trailers(self, base: str, tip: str, key: str) -> dict[str, str]:
+        """The commits that `tip` has and `base` has not, by the value of a trailer in their messages."""
+        form = f"--format=%H%x09%(trailers:key={key},valueonly,separator=%x20)"
+        lines = text_of(self._run("log", "--reverse", "--topo-order", form, tip, f"^{base}")).splitlines()
+        pairs = [line.partition("\t") for line in lines]
+        return {value: commit for commit, _, values in pairs for value in values.split()}
+
     def message(self, commit: str) -> str:
         """The message of a commit."""
         return text_of(self._run("log", "-1", "--format=%B", commit))
@@ -307,13 +336,37 @@ class Repository:
         _check_ours(ref)
         self._swap(ref, old, ["update-ref", "--no-deref", "-d", ref, old])
 
-    def prune(self) -> None:
-        """Remove the entries of worktrees of ours whose folder is gone; those of the user's stay, stale or not."""
+    def prune(self, ours: Path, *, marked: bool = True) -> None:
+        """Remove the entries of worktrees of ours whose folder is gone; those of the user's stay, stale or not.
+
+        An entry is ours when its folder lay below `ours`, since a crash may leave no mark, or when it carries our mark.
+        """
         with self.writing:
-            for entry in sorted((self.common_dir / "worktrees").glob("*/" + OUR_MARK)):
-                link = Path(os.fsdecode((entry.parent / "gitdir").read_bytes().rstrip(b"\n")))
-                if not link.exists():
-                    shutil.rmtree(entry.parent)
+            for entry in sorted((self.common_dir / "worktrees").glob("*/")):
+                with suppress(FileNotFoundError):
+                    link = Path(os.fsdecode((entry / "gitdir").read_bytes().rstrip(b"\n")))
+                    is_ours = link.is_relative_to(ours) or (marked and (entry / OUR_MARK).exists())
+                    if is_ours and not link.exists():
+                        shutil.rmtree(entry)
+            with suppress(OSError):
+                (self.common_dir / "worktrees").rmdir()
+
+    def clear_locks(self, refs: Iterable[str]) -> list[str]:
+        """Remove the lock files that a killed git has left beside refs of ours; call it only while nobody uses them.
+
+        A ref that ends in a slash stands for all below it. The refs that were locked are given.
+        """
+        cleared: list[str] = []
+        for ref in refs:
+            _check_ours(ref)
+            folder = ref.endswith("/")
+            place = self.common_dir / ref
+            found = place.rglob("*.lock") if folder else [place.with_name(f"{place.name}.lock")]
+            for lock in sorted(found):
+                if lock.is_file():
+                    lock.unlink(missing_ok=True)
+                    cleared.append(str(lock.relative_to(self.common_dir)).removesuffix(".lock"))
+        return cleared
 
     @cached_property
     def writing(self) -> threading.RLock:

@@ -9,7 +9,11 @@ from prefect_acms.dao.gaps import GapRow
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.tasks.git import Repository, run_git, text_of
 
-_TRAILERS = "%x09".join(f"%(trailers:key={key},valueonly,separator=%x20)" for key in ("ACMS-Run", "ACMS-Gap"))
+REVERTS = "ACMS-Reverts"
+"""Trailer of a commit that takes another one back."""
+
+_KEYS = ("ACMS-Run", "ACMS-Gap", REVERTS)
+_TRAILERS = "%x09".join(f"%(trailers:key={key},valueonly,separator=%x20)" for key in _KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +24,13 @@ class Landed:
     head: str | None = None
     commits: frozenset[str] = frozenset()
     gaps: Mapping[str, str] = field(default_factory=dict)
+    back: frozenset[str] = frozenset()
+    """The gaps whose commit was reverted."""
 
     def commit_of(self, gap: GapRow) -> str | None:
         """The commit that fixed a gap: the one that names it, or the one whose re-scan no longer found it."""
+        if gap.fingerprint in self.back:
+            return None
         proved_at = gap.info.get("proved_at")
         return self.gaps.get(gap.fingerprint) or (proved_at if proved_at in self.commits else None)
 
@@ -36,9 +44,13 @@ def landed_commits(repository: Repository, run: RunRow) -> Landed:
     asked = ["log", "--reverse", "--topo-order", f"--format=%H%x09{_TRAILERS}", head or "HEAD", f"^{run.base_commit}"]
     commits: list[str] = []
     gaps: dict[str, str] = {}
+    reverted: set[str] = set()
     for line in text_of(run_git([*asked, "--"], cwd=repository.top)).splitlines():
-        commit, runs, fingerprints = line.split("\t")
+        commit, runs, fingerprints, reverts = line.split("\t")
         commits.append(commit)
         if run.id in runs.split():
             gaps |= dict.fromkeys(fingerprints.split(), commit)
-    return Landed(branch if head else None, head, frozenset(commits), gaps)
+            reverted.update(reverts.split())
+    back = frozenset(name for name, commit in gaps.items() if commit in reverted)
+    standing = {name: commit for name, commit in gaps.items() if name not in back}
+    return Landed(branch if head else None, head, frozenset(commits), standing, back)

@@ -44,7 +44,7 @@ def settle(drive: Drive, workstream_id: str) -> None:
 def _derive(dao: UnitOfWork, drive: Drive, workstream_id: str) -> WorkstreamRow:
     """Move the workstream to what its tasks say."""
     workstream = dao.workstreams.get(workstream_id)
-    tasks = dao.tasks.of_workstream(workstream_id)
+    tasks = dao.tasks.standing(workstream_id)
     verdict = workstream_verdict(workstream.state, [Child(task.state, task.is_critical) for task in tasks])
     errors = "; ".join(task.last_error for task in tasks if task.last_error) or "not all of its tasks could be run"
     match verdict:
@@ -97,7 +97,7 @@ class _Candidate:
 
 def _merge(drive: Drive, workstream: WorkstreamRow) -> None:
     head = drive.repository.ref(f"refs/heads/{workstream.branch}")
-    if head is None:
+    if head is None or _has_landed(drive, head):
         _complete(drive, workstream)
         return
     try:
@@ -112,6 +112,12 @@ def _merge(drive: Drive, workstream: WorkstreamRow) -> None:
         return
     _move(drive, workstream, candidate, head)
     _complete(drive, workstream)
+
+
+def _has_landed(drive: Drive, head: str) -> bool:
+    """Whether the branch was merged by a driver before this one, which had no time to record it."""
+    result = drive.repository.ref(drive.result_ref)
+    return result is not None and drive.repository.is_ancestor(head, result)
 
 
 def _candidate(drive: Drive, head: str) -> _Candidate:
@@ -147,12 +153,12 @@ def _move(drive: Drive, workstream: WorkstreamRow, candidate: _Candidate, head: 
     )
     with drive.begin() as dao:
         dao.workstreams.change(workstream.id, metadata={"merge": commit})
-    repository.move_ref(drive.result_ref, commit, repository.ref(drive.result_ref))
+    drive.move_ref(drive.result_ref, commit, candidate.target if repository.ref(drive.result_ref) else None)
 
 
 def _complete(drive: Drive, workstream: WorkstreamRow) -> None:
     """Everything that the merge means, in one unit of work: patches committed, gaps resolved, workstream completed."""
-    remaining = _remaining(drive, workstream)
+    remaining = remaining_gaps(drive, workstream)
     with drive.begin() as dao:
         for entry in dao.ledger.of_workstream(workstream.id):
             if entry.state == PatchState.VERIFIED:
@@ -161,7 +167,7 @@ def _complete(drive: Drive, workstream: WorkstreamRow) -> None:
         dao.workstreams.advance(workstream.id, WorkstreamTrigger.VALIDATION_PASSED, facts={"merged": True})
 
 
-def _remaining(drive: Drive, workstream: WorkstreamRow) -> frozenset[str]:
+def remaining_gaps(drive: Drive, workstream: WorkstreamRow) -> frozenset[str]:
     """The fingerprints that the gaps' own sources still find in the result, edited lines counted as still there."""
     with drive.reading() as dao:
         gaps = [gap_of(row) for row in dao.gaps.of_workstream(workstream.id) if row.state == GapState.IN_PROGRESS]

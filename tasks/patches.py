@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchSet
@@ -19,6 +18,7 @@ from prefect_acms.canonical.errors import GitFailed
 from prefect_acms.tasks.diffs import FileDiff, NotADiff, read_diff
 from prefect_acms.tasks.git import Repository, run_git
 from prefect_acms.tasks.guardrails import outside_scope, protected_among
+from prefect_acms.tasks.scratch import scratch_folder
 
 REGULAR, EXECUTABLE, SYMLINK, SUBMODULE = b"100644", b"100755", b"120000", b"160000"
 
@@ -193,9 +193,9 @@ def _with_plain_names(file: FileDiff, name: bytes) -> bytes:
 
 def _compare_with_git(content: bytes, files: Sequence[FileDiff]) -> None:
     # a folder of its own: what git reads must not depend on a repository
-    with tempfile.TemporaryDirectory(prefix="acms-") as folder:
+    with scratch_folder() as folder:
         try:
-            asked = run_git(["apply", "--numstat", "-z", "-p1", "-"], cwd=Path(folder), input=content)
+            asked = run_git(["apply", "--numstat", "-z", "-p1", "-"], cwd=folder, input=content)
         except GitFailed as error:
             raise NotADiff(1, f"git can't read it: {error.facts['problem']}") from error
     theirs = [tuple(entry.split(b"\t", 2)) for entry in asked.stdout.split(b"\0")[:-1]]

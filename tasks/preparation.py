@@ -8,6 +8,7 @@ from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.environment import Environment, environment_for, run_setup
 from prefect_acms.tasks.gate_rows import judged_base
 from prefect_acms.tasks.gates import find_gates
+from prefect_acms.tasks.survivors import RUN_MARK, run_mark
 from prefect_acms.tasks.worktrees import Worktree, adopt_worktree, open_worktree
 
 BASE = "base"
@@ -23,6 +24,7 @@ def prepared_worktree(drive: Drive, key: str, commit: str) -> tuple[Worktree, En
     path = drive.worktree(key)
     settings = drive.config.environment
     environment = environment_for(path, drive.repository.top, settings)
+    environment = environment.with_variables(**{RUN_MARK: run_mark(drive.run_id, drive.epoch)})
     if path.exists():
         return adopt_worktree(drive.repository, path), environment
     worktree = open_worktree(drive.repository, path, commit)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import walk
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from prefect_acms.tasks.environment import Environment, own_python
 from prefect_acms.tasks.junit import RAN, TestOutcome, pytest_arguments, read_junit
 from prefect_acms.tasks.processes import OnOutput, ProcessResult, run_process
+from prefect_acms.tasks.scratch import scratch_folder
 
 PROBE_SEC = 120.0
 """Seconds that pytest may take to say whether it understands its options."""
@@ -106,8 +106,7 @@ def run_pytest(
     on_output: OnOutput | None = None,
 ) -> PytestRun:
     """Run the tests of a folder with the command that `find_pytest` found; all, or those that `arguments` select."""
-    with tempfile.TemporaryDirectory(prefix="acms-", ignore_cleanup_errors=True) as folder:
-        scratch = Path(folder)
+    with scratch_folder() as scratch:
         report = scratch / "report.xml"
         process = run_process(
             [*argv, *pytest_arguments(report, scratch), *_places(root, scratch), *arguments],

@@ -33,6 +33,14 @@ class RunRecord(Record):
     quarantine_reason: str | None = None
 
 
+class ListedRun(RunRecord):
+    """A run in a list of runs, with who drives it now."""
+
+    driver: str | None = Field(
+        default=None, description="process that drives the run; `nobody`: it can be resumed; none: it has ended"
+    )
+
+
 class Counts(Record):
     """How many gaps there were, and what became of them."""
 

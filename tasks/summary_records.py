@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from datetime import datetime
 
 from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.clock import utc_moment
 from prefect_acms.canonical.gap import GapState
+from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.patch import PatchState
 from prefect_acms.canonical.task import TaskState
 from prefect_acms.canonical.test_gate import TestGateState
@@ -20,9 +22,11 @@ from prefect_acms.dao.test_gates import TestGateRow
 from prefect_acms.dao.tool_metrics import ToolMetricRow
 from prefect_acms.dao.workstreams import WorkstreamRow
 from prefect_acms.tasks.landing import Landed
+from prefect_acms.tasks.leases import driver_of
 from prefect_acms.tasks.summary_model import (
     GapRecord,
     GateRecord,
+    ListedRun,
     PatchRecord,
     PhaseRecord,
     RunRecord,
@@ -58,6 +62,14 @@ def run_record(run: RunRow, landed: Landed) -> RunRecord:
         error=run.error,
         quarantine_reason=run.quarantine_reason,
     )
+
+
+def listed_run(run: RunRow, now: datetime) -> ListedRun:
+    """The run as a list of runs tells it."""
+    driver = driver_of(run, now)
+    told = f"process {driver.pid} on {driver.host}" if driver else "nobody"
+    ended = run.state in MACHINES["run"].terminal
+    return ListedRun(**run_record(run, Landed()).model_dump(), driver=None if ended else told)
 
 
 def gap_record(row: GapRow, landed: Landed) -> GapRecord:

@@ -11,9 +11,10 @@ from prefect_acms.canonical.errors import PatchDoesNotApply, SourceFailed
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
 from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.bench import Bench
+from prefect_acms.tasks.captures import stored_patch, validated
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.gate_rows import Judged
-from prefect_acms.tasks.patches import Validation, validate_patch
+from prefect_acms.tasks.patches import Validation
 from prefect_acms.tasks.splitting import isolate
 
 SPLIT_POLICY = "policy:split"
@@ -71,7 +72,7 @@ class Trials:
     def _try(self, diff: bytes, *, supersedes: str | None) -> Rejected | None:
         """None if the diff stays; else it is quarantined and the worktree is as it was before."""
         before = self.bench.worktree.tree()
-        validation = self._validate(diff)
+        validation = validated(self.bench, diff)
         entry_id, patch_id = self._record(diff, validation, supersedes)
         reason = self._refuse_invalid(entry_id, validation) or self._apply(entry_id, diff)
         if reason is None:
@@ -83,28 +84,9 @@ class Trials:
         self.rejected.append(rejected)
         return rejected
 
-    def _validate(self, diff: bytes) -> Validation:
-        rails = self.bench.drive.config.guardrails
-        return validate_patch(
-            diff,
-            limits=self.bench.pattern.limits or rails.limits,
-            protected=rails.protected_paths,
-            scope=tuple(self.bench.task.file_scope),
-            forbidden=frozenset(self.bench.pattern.forbidden),
-            repository=self.bench.drive.repository,
-            base=self.bench.worktree.commit,
-        )
-
     def _record(self, diff: bytes, validation: Validation, supersedes: str | None) -> tuple[str, str]:
         with self.bench.drive.begin() as dao:
-            patch = dao.patches.create(
-                task_id=self.bench.task.id,
-                content=diff,
-                files=list(validation.files),
-                lines_added=validation.lines_added,
-                lines_removed=validation.lines_removed,
-                base_commit=self.bench.worktree.commit,
-            )
+            patch = stored_patch(dao, self.bench, diff, validation)
             entry = dao.ledger.create(
                 run_id=self.bench.task.run_id,
                 patch_id=patch.id,

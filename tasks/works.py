@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from prefect_acms.blocks.tool_spec import TaskKind, Tier, ToolSpec
 from prefect_acms.canonical.events import Notice
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.attempts import Executed, Finished
 from prefect_acms.tasks.bench import Bench
+from prefect_acms.tasks.captures import captured_patch, landed_already, start_over, store_capture
 from prefect_acms.tasks.commits import commit_kept
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.gaps import Gap
@@ -46,8 +48,24 @@ def implement(drive: Drive, task: TaskRow) -> Executed:
     result = _edit(bench, profile, present, before)
     diff = bench.worktree.capture()
     return Executed(
-        result.exit_code, lambda: _integrate(bench, profile, before, diff), tuple(profile.expected_exit_codes)
+        result.exit_code,
+        lambda: _integrate(bench, profile, before, diff),
+        tuple(profile.expected_exit_codes),
+        store=lambda dao: store_capture(dao, bench, diff),
     )
+
+
+def integrate_again(drive: Drive, task: TaskRow) -> Finished:
+    """Judge the diff that a tool made for a driver before this one; what that one has committed is recorded only."""
+    captured = captured_patch(drive, task)
+    if captured is None:
+        return Finished(metadata={"present": []})
+    if landed_already(drive, task):
+        return finished_of(task.info.get("rejected", ()))
+    start_over(drive, task)
+    bench = Bench.of(drive, task, captured.base_commit)
+    before = bench.rescanner.found(bench.files)
+    return _integrate(bench, drive.toolbox.get(task.tool_id or ""), before, captured.content)
 
 
 def _chosen(bench: Bench) -> ToolSpec:
@@ -103,9 +121,17 @@ def _integrate(bench: Bench, profile: ToolSpec, before: Sequence[Gap], diff: byt
     rejected = [{"entry": trial.entry_id, "files": trial.files, "reason": trial.reason} for trial in trials.rejected]
     if not trials.kept:
         return Finished(problem=f"nothing could be kept: {trials.rejected[0].reason}", metadata={"rejected": rejected})
+    # Before the commit: whoever finds the commit knows then what is not in it.
+    with bench.drive.begin() as dao:
+        dao.tasks.change(bench.task.id, metadata={"rejected": rejected})
     commit_kept(bench, trials.kept, before)
+    return finished_of(rejected)
+
+
+def finished_of(rejected: Sequence[Mapping[str, Any]]) -> Finished:
+    """The end of a task whose patch is on its branch, without these parts."""
     partial = f"{count(len(rejected), 'part')} had to be left out" if rejected else None
-    return Finished(partial=partial, metadata={"rejected": rejected})
+    return Finished(partial=partial, metadata={"rejected": list(rejected)})
 
 
 def verify(drive: Drive, task: TaskRow) -> Executed:
@@ -140,3 +166,10 @@ WORKS: Mapping[TaskKind, Callable[[Drive, TaskRow], Executed]] = {
     TaskKind.TEST: verify,
 }
 """What is done for each kind of task."""
+
+JUDGES: Mapping[TaskKind, Callable[[Drive, TaskRow], Finished]] = {
+    TaskKind.ANALYSIS: lambda drive, task: analyse(drive, task).judge(),
+    TaskKind.IMPLEMENTATION: integrate_again,
+    TaskKind.TEST: lambda drive, task: verify(drive, task).judge(),
+}
+"""How each kind of task is judged that a driver before this one has left validating."""

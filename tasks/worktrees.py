@@ -94,6 +94,11 @@ class Worktree:
             source = f"--source={commit}"
             self._git("restore", source, "--worktree", "--pathspec-from-file=-", "--pathspec-file-nul", data=names)
 
+    def break_locks(self) -> None:
+        """Remove the locks that a killed git has left in this worktree; call it only while nobody works in it."""
+        for lock in self.admin.glob("*.lock"):
+            lock.unlink(missing_ok=True)
+
     def keep_unsaved(self, ref: str, when: datetime) -> str | None:
         """Save what differs from the checked out commit under a ref of ours; the commit made, if there was anything."""
         head = text_of(self._git("rev-parse", "--verify", "HEAD"))
@@ -140,6 +145,11 @@ class Worktree:
         if self._git("diff-index", "--cached", "--quiet", self.commit, accept=(0, 1)).returncode != 0:
             self._git("read-tree", self.commit)
         self._git("add", "--all", "--", ".")
+        if self.kept:
+            # what the setup made is no part of a change, ignored by the repository or not
+            names = b"\0".join(os.fsencode(name) for name in sorted(self.kept))
+            quiet = ("-r", "-f", "-q", "--cached", "--ignore-unmatch", "--pathspec-from-file=-", "--pathspec-file-nul")
+            self._git("rm", *quiet, data=names)
         self._undo_normalisation()
         return self.tree()
 

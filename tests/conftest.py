@@ -14,13 +14,15 @@ pytest.register_assert_rewrite("breakers", "refusals")  # support that asserts
 
 _HOMES = pytest.StashKey[Path]()
 _FOREIGN = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "ACMS_DATABASE_URL")
+_OF_THIS_PYTEST = ("PYTEST_ADDOPTS", "PYTEST_XDIST_")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the session a home before Prefect is imported, since it reads its settings then."""
+    """Give each worker of the session a home before Prefect is imported, since it reads its settings then."""
     homes = Path(tempfile.mkdtemp(prefix="acms-tests-"))
     config.stash[_HOMES] = homes
-    for name in [*_FOREIGN, *(name for name in os.environ if name.startswith("GIT_"))]:
+    prefixes = ("GIT_", *(_OF_THIS_PYTEST if _runs_tests(config) else ()))
+    for name in [*_FOREIGN, *(name for name in os.environ if name.startswith(prefixes))]:
         os.environ.pop(name, None)
     os.environ |= {
         "PREFECT_HOME": str(homes / "prefect"),
@@ -30,8 +32,22 @@ def pytest_configure(config: pytest.Config) -> None:
     }
 
 
+def _runs_tests(config: pytest.Config) -> bool:
+    """Whether tests run in this process; the one that only starts workers hands its variables on to them."""
+    return hasattr(config, "workerinput") or config.getoption("dist") == "no"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave long campaigns out, unless somebody asks for them by `-m campaign` or `ACMS_CAMPAIGN=1`."""
+    if "campaign" in config.getoption("markexpr") or os.environ.get("ACMS_CAMPAIGN"):
+        return
+    for item in items:
+        if item.get_closest_marker("campaign"):
+            item.add_marker(pytest.mark.skip(reason="a long campaign: -m campaign or ACMS_CAMPAIGN=1 runs it"))
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Take the session's home away."""
+    """Take the worker's home away."""
     shutil.rmtree(config.stash[_HOMES], ignore_errors=True)
 
 
@@ -62,7 +78,7 @@ def canonical_url(empty_database: Path, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
-    """One Prefect server for all tests that ask for it."""
+    """One Prefect server for all tests of a worker that ask for it."""
     from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415 - a second that most tests don't need
 
     with prefect_test_harness(server_startup_timeout=120):

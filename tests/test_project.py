@@ -12,6 +12,10 @@ from packaging.version import Version
 
 TOP = Path(__file__).parents[1]
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
+NOT_OURS = {"build", "demo_repository", ".venv", ".pytest_cache"}
+PAGES = sorted(
+    path.relative_to(TOP).as_posix() for path in TOP.glob("**/*.md") if not NOT_OURS & set(path.relative_to(TOP).parts)
+)
 ROOMS = ("canonical", "dao", "blocks", "tasks", "flows", "deployments")
 
 
@@ -51,8 +55,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert commands[1] in (TOP / ".ci/run").read_text().splitlines()
 
 
-@pytest.mark.parametrize("page", sorted(path.relative_to(TOP).as_posix() for path in TOP.glob("**/*.md")
-                                        if not {"build", "demo_repository", ".venv"} & set(path.parts)))  # fmt: skip
+@pytest.mark.parametrize("page", PAGES)
 def test_links_of_the_pages_lead_somewhere(page: str) -> None:
     """Every relative link in the documentation names a file that exists."""
     text = (TOP / page).read_text()

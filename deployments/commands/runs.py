@@ -10,7 +10,7 @@ import click
 from prefect_acms.deployments.options import FILE, database_option, json_option
 
 if TYPE_CHECKING:
-    from prefect_acms.tasks.summary_model import RunRecord
+    from prefect_acms.tasks.summary_model import ListedRun
 
 HEAD = ("RUN", "STATE", "MODE", "CREATED", "TIME", "REPOSITORY")
 
@@ -24,30 +24,31 @@ def runs(limit: int, repository: Path | None, database_url: str | None, *, as_js
     """List the runs in the store, the latest first.
 
     Each run has the keys id, state, degraded, mode, repository, base_commit, branch, head, created_at, started_at,
-    completed_at, duration_sec, error and quarantine_reason in JSON; branch and head are told by `acms show` only.
+    completed_at, duration_sec, error, quarantine_reason and driver in JSON; branch and head are told by `acms show`
+    only. The driver of a run that has not ended is a process, or `nobody`: then `acms resume` goes on with it.
     """
     from prefect_acms.deployments.existing import found_store
     from prefect_acms.deployments.output import emit_records, emit_table
     from prefect_acms.tasks.git import Repository
-    from prefect_acms.tasks.landing import Landed
-    from prefect_acms.tasks.summary_records import run_record
+    from prefect_acms.tasks.summary_records import listed_run
 
     top = str(Repository.open(repository).top) if repository else None
     store = found_store(database_url)
-    found: list[RunRecord] = []
+    found: list[ListedRun] = []
     if store is not None:
         with store.begin(read_only=True) as dao:
-            found = [run_record(row, Landed()) for row in dao.runs.latest(limit, repo_root=top)]
+            found = [listed_run(row, store.clock()) for row in dao.runs.latest(limit, repo_root=top)]
     if as_json:
         emit_records(found)
     else:
         emit_table(HEAD, [_row(run) for run in found], "There is no run yet.")
 
 
-def _row(run: RunRecord) -> tuple[str, ...]:
+def _row(run: ListedRun) -> tuple[str, ...]:
     from prefect_acms.tasks.reports.text import day_and_time, seconds
 
-    return run.id, run.state, run.mode, day_and_time(run.created_at), seconds(run.duration_sec), run.repository
+    state = f"{run.state} by {run.driver}" if run.driver else run.state
+    return run.id, state, run.mode, day_and_time(run.created_at), seconds(run.duration_sec), run.repository
 
 
 @click.command()

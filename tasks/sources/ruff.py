@@ -9,16 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from prefect_acms.canonical.errors import SourceFailed
 from prefect_acms.canonical.gap import GapSeverity
-from prefect_acms.tasks.environment import Environment
+from prefect_acms.tasks.environment import Environment, own_python
 from prefect_acms.tasks.fingerprints import Fingerprinter
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.processes import ProcessResult, run_process
+from prefect_acms.tasks.scratch import scratch_folder
 from prefect_acms.tasks.sources import Discovered, Scan
 from prefect_acms.tasks.sources.python_target import read_table, ruff_target
 from prefect_acms.tasks.sources.ruff_rules import family_of
@@ -66,7 +67,7 @@ def ruff_program(environment: Environment, root: Path) -> tuple[str, ...]:
 
     Isolated, so that a ruff.py in the repository is not run in ruff's place.
     """
-    own = environment.imports("ruff", root)
+    own = environment.interpreter != own_python() and environment.imports("ruff", root)
     return (str(environment.interpreter) if own else sys.executable, "-I")
 
 
@@ -107,12 +108,15 @@ class _Ruff:
     program: tuple[str, ...]
 
     def version(self) -> str:
+        if self.program[0] == sys.executable:
+            # ours is asked for every time that something is looked at, and it is known without starting it
+            return f"ruff {version('ruff')}"
         return self._run(("--version",)).stdout.strip()
 
     def check(self, command: Sequence[str], places: Sequence[str]) -> list[dict[str, Any]]:
         """The findings; they go to a file of their own, because captured output is cut when it is long."""
-        with TemporaryDirectory(prefix="acms-ruff-") as folder:
-            report = Path(folder) / "findings.json"
+        with scratch_folder() as folder:
+            report = folder / "findings.json"
             done = self._run((*command, "--output-file", str(report), *places))
             if done.exit_code not in {FOUND_NOTHING, FOUND_SOMETHING}:
                 raise SourceFailed(source=RuffSource.name, problem=_said(done))

@@ -19,7 +19,7 @@ from prefect_acms.canonical.worker import WorkerTrigger
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.attempts import Executed, Finished, fail_task, perform
 from prefect_acms.tasks.driving import drive_run
-from prefect_acms.tasks.ending import end_run, stop_tools
+from prefect_acms.tasks.ending import end_run
 
 QUICK = ResilienceSettings(max_retries=2, retry_base_sec=0.01)
 
@@ -207,7 +207,7 @@ def test_the_end_of_a_run_wakes_a_task_out_of_its_delay(tmp_path: Path, canonica
     while planned.task("ws-01/one").state != "retrying":
         time.sleep(0.01)
     began = time.monotonic()
-    stop_tools(drive)
+    drive.stop()
     working.join(10)
     end_run(drive, RunTrigger.USER_CANCELLED, "interrupted")
     assert time.monotonic() - began < 10

@@ -114,7 +114,7 @@ def test_what_says_nothing_about_the_tool_does_not_count(store: Store, clock: Se
 )
 def test_only_a_tool_that_hangs_or_crashes_counts(store: Store, tmp_path: Path, code: str, counts: bool) -> None:  # noqa: FBT001
     """Findings and other exit codes are about the repository; being told to end is no crash. The result comes back."""
-    profile = ToolSpec(tool_id="tool", command=("{python}", "-c", code), timeout_sec=0.5)
+    profile = ToolSpec(tool_id="tool", command=("{python}", "-c", code), timeout_sec=3)
     result = ToolBreakers(store, SETTINGS).call("tool", lambda: run(profile, tmp_path))
     assert result.exit_code != 0 or "SystemExit(0)" in code
     assert breaker_of(store).failure_count == int(counts)

@@ -47,15 +47,15 @@ def _row(kind: type[RunRow | TaskRow], state: str, metadata: dict[str, Any] | No
         ("failed", {}, StateType.FAILED, "Failed", "an error"),
         ("quarantined", {}, StateType.FAILED, "Quarantined", "a reason"),
         ("canceled", {}, StateType.CANCELLED, "Cancelled", "canceled"),
-        ("pending", {}, StateType.FAILED, "Unfinished", "still pending"),
-        ("running", {"degraded": True}, StateType.FAILED, "Unfinished", "still running"),
+        ("pending", {}, StateType.CRASHED, "Crashed", "acms resume run_1"),
+        ("running", {"degraded": True}, StateType.CRASHED, "Crashed", "acms resume run_1"),
     ],
 )
 def test_each_state_of_a_run_has_one_state_in_prefect(
     state: str, metadata: dict[str, Any], type_: StateType, name: str, message: str
 ) -> None:
     """Name, type and message come from the row; the outcome goes along."""
-    row = _row(RunRow, state, metadata, error="an error", quarantine_reason="a reason")
+    row = _row(RunRow, state, metadata, id="run_1", error="an error", quarantine_reason="a reason")
     found = run_state(row, "outcome")
     assert (found.type, found.name, found.data) == (type_, name, "outcome")
     assert message in str(found.message)
@@ -119,21 +119,11 @@ def _trail(store: Store, run_id: str) -> list[tuple[str, str, str]]:
         return [(row.entity_type, row.trigger, row.to_state) for row in dao.transitions.of_run(run_id)]
 
 
-@pytest.mark.parametrize(
-    ("hook", "state", "run", "task", "trigger"),
-    [
-        (on_run_cancelled, Cancelling(), "canceled", "cancelled", "user_cancelled"),
-        (on_run_ended_badly, Failed(message="boom"), "failed", "cancelled", "run_ended"),
-        (on_run_ended_badly, Crashed(message="killed"), "failed", "cancelled", "run_ended"),
-    ],
-)
-def test_a_run_that_prefect_ends_is_ended_children_first_and_only_once(
-    going: Planned, flow_run_id: UUID, *, hook: Any, state: State[Any], run: str, task: str, trigger: str
-) -> None:
+def test_a_run_that_prefect_cancels_is_ended_children_first_and_only_once(going: Planned, flow_run_id: UUID) -> None:
     """The hook knows a flow run and its parameters, no more; its second delivery changes nothing."""
     drive = going.drive
     flow_run = _flow_run(drive, flow_run_id)
-    hook(acms_pipeline, flow_run, state)
+    on_run_cancelled(acms_pipeline, flow_run, Cancelling())
     with drive.reading() as dao:
         ended = dao.runs.get(drive.run_id)
         rows = [
@@ -142,25 +132,46 @@ def test_a_run_that_prefect_ends_is_ended_children_first_and_only_once(
             *dao.workers.of_run(drive.run_id),
         ]
         tasks, gaps = dao.tasks.of_run(drive.run_id), dao.gaps.of_run(drive.run_id)
-    assert ended.state == run
+    assert ended.state == "canceled"
     assert [row.state for row in rows if row.state not in MACHINES[row.machine.entity].terminal] == []
-    assert {row.state for row in tasks} == {task}
+    assert {row.state for row in tasks} == {"cancelled"}
     assert {gap.state for gap in gaps} == {"deferred"}
     trail = _trail(drive.store, drive.run_id)
-    assert trail[-1] == ("run", "user_cancelled" if run == "canceled" else "run_crashed", run)
-    assert ("task", trigger, task) in trail
-    hook(acms_pipeline, flow_run, state)
+    assert trail[-1] == ("run", "user_cancelled", "canceled")
+    assert ("task", "user_cancelled", "cancelled") in trail
+    on_run_cancelled(acms_pipeline, flow_run, Cancelling())
     on_run_ended_badly(acms_pipeline, flow_run, Crashed())
     assert _trail(drive.store, drive.run_id) == trail
     assert verify(drive.store).ok
 
 
-def test_a_hook_fences_off_the_driver_that_it_ends(going: Planned, flow_run_id: UUID) -> None:
+@pytest.mark.parametrize("state", [Failed(message="boom"), Crashed(message="killed")])
+def test_a_run_that_prefect_calls_dead_can_be_resumed(going: Planned, flow_run_id: UUID, state: State[Any]) -> None:
+    """No work is given up for what Prefect says; told twice, it is in the trail once."""
+    flow_run = _flow_run(going.drive, flow_run_id)
+    for _ in range(2):
+        on_run_ended_badly(acms_pipeline, flow_run, state)
+    with going.drive.reading() as dao:
+        run = dao.runs.get(going.drive.run_id)
+    assert (run.state, run.epoch) == ("running", going.drive.epoch)
+    assert _trail(going.drive.store, run.id).count(("run", "drift_detected", "running")) == 1
+
+
+def test_a_cancellation_fences_off_the_driver(going: Planned, flow_run_id: UUID) -> None:
     """A driver that Prefect believes dead and that wakes up can write nothing more, and nothing of it is kept open."""
-    on_run_ended_badly(acms_pipeline, _flow_run(going.drive, flow_run_id), Crashed())
+    on_run_cancelled(acms_pipeline, _flow_run(going.drive, flow_run_id), Cancelling())
     with going.drive.reading() as dao:
         assert dao.runs.get(going.drive.run_id).epoch > going.drive.epoch
     assert going.drive.run_id not in {drive.run_id for drive in drives()}
+
+
+def test_the_cancellation_of_an_older_attempt_is_no_news(going: Planned, flow_run_id: UUID) -> None:
+    """An attempt is a flow run and its count: what comes late about the one before doesn't end this one."""
+    with going.drive.begin() as dao:
+        dao.runs.change(going.drive.run_id, prefect_run_count=2)
+    on_run_cancelled(acms_pipeline, _flow_run(going.drive, flow_run_id, run_count=1), Cancelling())
+    with going.drive.reading() as dao:
+        assert dao.runs.get(going.drive.run_id).state == "running"
 
 
 def test_hooks_of_a_run_that_we_do_not_know_do_nothing(going: Planned) -> None:
@@ -179,7 +190,7 @@ def test_another_attempt_of_prefect_is_noted_in_the_row(going: Planned, flow_run
     for _ in range(2):
         on_run_running(acms_pipeline, _flow_run(going.drive, flow_run_id, run_count=2), Running())
     with going.drive.reading() as dao:
-        assert dao.runs.get(going.drive.run_id).prefect_run_count == 2
+        assert dao.runs.get(going.drive.run_id).info["prefect_attempt_seen"] == 2
 
 
 def test_a_completed_prefect_run_whose_row_goes_on_is_a_drift(going: Planned, flow_run_id: UUID) -> None:
@@ -188,7 +199,7 @@ def test_a_completed_prefect_run_whose_row_goes_on_is_a_drift(going: Planned, fl
     assert ("run", "drift_detected", "running") in _trail(going.drive.store, going.drive.run_id)
 
 
-def test_a_run_that_never_started_is_canceled_whatever_prefect_says(
+def test_a_run_that_is_cancelled_before_it_started_is_canceled(
     tmp_path: Path, canonical_url: str, flow_run_id: UUID
 ) -> None:
     """From pending there is one way out."""
@@ -198,7 +209,7 @@ def test_a_run_that_never_started_is_canceled_whatever_prefect_says(
         run = dao.runs.create(
             repo_root=str(repository), config=drive.config.model_dump(mode="json"), prefect_flow_run_id=str(flow_run_id)
         )
-    on_run_ended_badly(acms_pipeline, _flow_run(drive, flow_run_id), Crashed(message="killed"))
+    on_run_cancelled(acms_pipeline, _flow_run(drive, flow_run_id), Cancelling())
     with drive.reading() as dao:
         assert dao.runs.get(run.id).state == "canceled"
 

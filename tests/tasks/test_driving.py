@@ -13,7 +13,7 @@ from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.canonical.test_gate import GateType
 from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.driving import Drive, drive_run, phase
-from prefect_acms.tasks.ending import end_run, stop_tools
+from prefect_acms.tasks.ending import end_run
 from prefect_acms.tasks.gate_rows import Subject, judged_tree
 from prefect_acms.tasks.gates import GateCommand, GateResult
 from prefect_acms.tasks.preparation import prepared_worktree
@@ -44,7 +44,7 @@ def test_a_phase_of_a_run_that_was_taken_over_writes_nothing_more(drive: Drive) 
 
     def taken_over_in_the_middle() -> None:
         with phase(drive, "discovery"):
-            drive_run(drive.run_id, database=drive.store.url)
+            drive_run(drive.run_id, database=drive.store.url, force=True)
             with drive.begin() as dao:
                 dao.runs.change(drive.run_id, metadata={"late": True})
 
@@ -67,7 +67,7 @@ def test_whoever_still_works_for_a_run_that_is_being_ended_is_refused(
     drive: Drive, late: Callable[[Drive], object]
 ) -> None:
     """No row, no process and no worktree comes into being after the end has begun."""
-    stop_tools(drive)
+    drive.stop()
     with pytest.raises(RunEnding):
         late(drive)
     end_run(drive, RunTrigger.USER_CANCELLED, "interrupted")

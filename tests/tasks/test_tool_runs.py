@@ -16,7 +16,7 @@ from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.attempts import Executed, Finished, Work, perform
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.ending import end_run, stop_tools
+from prefect_acms.tasks.ending import end_run
 from prefect_acms.tasks.environment import environment_for
 from prefect_acms.tasks.tool_runs import ToolRun
 from prefect_acms.tasks.tools import ToolValues
@@ -69,7 +69,7 @@ def test_a_timeout_kills_the_group_and_is_a_retry(tmp_path: Path, canonical_url:
     planned = _planned(tmp_path, canonical_url, ResilienceSettings(retry_base_sec=0.01), retries=1)
     drive, mark = planned.drive, tmp_path / "pids"
     row = perform(
-        drive, planned.queued("ws-01/one").id, _running(drive, _tool(CHILD_AND_HANG, str(mark), timeout_sec=0.5))
+        drive, planned.queued("ws-01/one").id, _running(drive, _tool(CHILD_AND_HANG, str(mark), timeout_sec=2))
     )
     assert (row.state, row.retry_count, row.attempt) == ("failed", 1, 2)
     assert "was killed after" in str(row.last_error)
@@ -111,7 +111,7 @@ def test_no_tool_is_started_for_a_run_that_is_being_ended(tmp_path: Path, canoni
     work = _running(drive, _tool(CHILD_AND_HANG, str(mark)))
 
     def on_its_way(task: TaskRow) -> Executed:
-        stop_tools(drive)
+        drive.stop()
         return work(task)
 
     with pytest.raises(RunEnding):

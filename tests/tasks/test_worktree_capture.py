@@ -94,3 +94,15 @@ def test_line_endings_are_those_of_the_commit(make_repository: Make, run_in: Git
     assert worktree.capture() == b""
     (worktree.path / "l.txt").write_bytes(b"a\nb\n")
     assert worktree.capture().count(b"diff --git") == 1
+
+
+def test_what_the_setup_made_is_no_part_of_a_change(worktree: Worktree, write: Write) -> None:
+    """Ignored by the repository or not; what a tool makes beside it is."""
+    write(worktree.path, {"generated/a.txt": "made by the setup\n", "stamp": "made\n"})
+    worktree.keep_leavings()
+    write(worktree.path, {"generated/b.txt": "changed later\n", "stamp": "changed\n", "new.py": "NEW = 1\n"})
+    diff = worktree.capture()
+    assert b"+++ b/new.py" in diff
+    assert b"generated" not in diff
+    assert b"stamp" not in diff
+    assert (worktree.path / "generated" / "a.txt").exists()

@@ -1,0 +1,108 @@
+"""What a tool did, stored as a diff before it is judged: a driver that dies while judging loses no work of a tool."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+from prefect_acms.canonical.patch import PatchState, PatchTrigger
+from prefect_acms.dao.ledger import LedgerRow
+from prefect_acms.dao.patches import PatchRow
+from prefect_acms.dao.store import UnitOfWork
+from prefect_acms.dao.tasks import TaskRow
+from prefect_acms.tasks.bench import Bench
+from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.patches import Validation, validate_patch
+
+RESUME_POLICY = "policy:resume"
+"""The operator of record when a patch is dropped because it is judged anew."""
+
+_JUDGED_AGAIN = "its driver was lost while it was judged; it is judged again"
+
+
+def validated(bench: Bench, diff: bytes) -> Validation:
+    """What the guardrails say of a diff that was made on this bench."""
+    rails = bench.drive.config.guardrails
+    return validate_patch(
+        diff,
+        limits=bench.pattern.limits or rails.limits,
+        protected=rails.protected_paths,
+        scope=tuple(bench.task.file_scope),
+        forbidden=frozenset(bench.pattern.forbidden),
+        repository=bench.drive.repository,
+        base=bench.worktree.commit,
+    )
+
+
+def store_capture(dao: UnitOfWork, bench: Bench, diff: bytes) -> None:
+    """Store what a tool did, and that the task waits for judgement of it; an empty diff too."""
+    patch = stored_patch(dao, bench, diff, validated(bench, diff))
+    dao.tasks.change(bench.task.id, metadata={"captured": patch.id})
+
+
+def stored_patch(dao: UnitOfWork, bench: Bench, diff: bytes, validation: Validation) -> PatchRow:
+    """The row of a diff of this task; the same diff on the same commit is stored once."""
+    digest = sha256(diff).hexdigest()
+    for patch in dao.patches.of_task(bench.task.id):
+        if (patch.sha256, patch.base_commit) == (digest, bench.worktree.commit):
+            return patch
+    return dao.patches.create(
+        task_id=bench.task.id,
+        content=diff,
+        files=list(validation.files),
+        lines_added=validation.lines_added,
+        lines_removed=validation.lines_removed,
+        base_commit=bench.worktree.commit,
+    )
+
+
+def captured_patch(drive: Drive, task: TaskRow) -> PatchRow | None:
+    """The diff that waits for judgement; none when there was nothing for a tool to do."""
+    with drive.reading() as dao:
+        captured = task.info.get("captured")
+        return dao.patches.get(captured) if captured else None
+
+
+def landed_already(drive: Drive, task: TaskRow) -> bool:
+    """Whether the task's patches are on its workstream's branch; then their commits, found by trailers, are recorded.
+
+    The branch is moved once for all patches of a task, so that it holds all of them or none.
+    """
+    with drive.reading() as dao:
+        branch = dao.workstreams.get(task.workstream_id).branch
+        verified = [entry for entry in dao.ledger.of_task(task.id) if entry.state == PatchState.VERIFIED]
+    head = drive.repository.ref(f"refs/heads/{branch}")
+    commits = drive.repository.trailers(drive.base_commit, head, "ACMS-Patch") if head else {}
+    landed = {entry.id: commits[entry.patch_id] for entry in verified if entry.patch_id in commits}
+    with drive.begin() as dao:
+        for entry_id, commit in landed.items():
+            dao.ledger.change(entry_id, metadata={"commit": commit})
+    return bool(landed)
+
+
+def start_over(drive: Drive, task: TaskRow) -> None:
+    """Drop what a driver before this one has made of the task's diff: it is judged from the beginning."""
+    with drive.begin() as dao:
+        for entry in dao.ledger.of_task(task.id):
+            drop_entry(dao, entry, _JUDGED_AGAIN, RESUME_POLICY)
+
+
+def drop_entry(dao: UnitOfWork, entry: LedgerRow, reason: str, operator: str) -> None:
+    """Take a patch that is not committed out of the way, by way of quarantine where its machine asks for that."""
+    columns: dict[str, Any] = {"reason": reason, "quarantine_reason": reason}
+    match entry.state:
+        case PatchState.CREATED | PatchState.VALIDATED | PatchState.QUEUED:
+            dao.ledger.advance(entry.id, PatchTrigger.SUPERSEDED, reason=reason)
+            return
+        case PatchState.APPLIED:
+            reverted = {"reverted": True}
+            dao.ledger.advance(
+                entry.id, PatchTrigger.GATES_FAILED, to=PatchState.QUARANTINED, facts=reverted, **columns
+            )
+        case PatchState.VERIFIED:
+            dao.ledger.advance(entry.id, PatchTrigger.COMMIT_FAILED, **columns)
+        case PatchState.APPLY_FAILED | PatchState.QUARANTINED:
+            pass
+        case _:
+            return
+    dao.ledger.advance(entry.id, PatchTrigger.DISCARDED, reason=reason, operator=operator)

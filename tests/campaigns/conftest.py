@@ -1,0 +1,17 @@
+"""A campaign in the hands of the suite: its folder, its fork server, the session's Prefect server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from campaign_kills import Campaign
+
+
+@pytest.fixture(scope="session")
+def campaign(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:  # noqa: ARG001 - a fixture is asked for by its name
+    """The campaign of the suite."""
+    from prefect.settings import PREFECT_API_URL  # noqa: PLC0415 - nothing of Prefect before the session has its home
+
+    with Campaign(tmp_path_factory.mktemp("campaign"), str(PREFECT_API_URL.value()), "suite") as campaign:
+        yield campaign

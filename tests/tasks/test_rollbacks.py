@@ -1,0 +1,294 @@
+"""Rollback of a committed patch: git first, judged by the gates, and the rows only after that."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+from breakers import START
+from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
+from operated import everything, leave, merged, patched
+from repositories import fingerprint_of, git
+
+from prefect_acms.blocks.config import GateSettings
+from prefect_acms.canonical.errors import (
+    AcmsError,
+    InvalidTransition,
+    MergeConflict,
+    RefMoved,
+    RollbackRefused,
+    RunDriven,
+)
+from prefect_acms.canonical.run import RunTrigger
+from prefect_acms.dao.audit import verify
+from prefect_acms.dao.ledger import LedgerRow
+from prefect_acms.tasks.closing import put_away
+from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.landing import REVERTS, landed_commits
+from prefect_acms.tasks.overrides import override
+from prefect_acms.tasks.reverts import builds_on, is_checked_out, reverted_tree, rollback_message
+from prefect_acms.tasks.rollback_plans import TRAILER
+from prefect_acms.tasks.summary import build_summary
+
+ADA = {"operator": "ada", "reason": "it broke the shop"}
+FILES = {"a.py": "".join(f"A{n} = 1\n" for n in range(12)), "b.py": "B = 1\n"}
+GOOD = GateSettings(lint_enabled=False, unit=("true",))
+
+
+class Shop:
+    """A run of three workstreams, one after the other, each with a patch of its own."""
+
+    def __init__(self, folder: Path, url: str, gates: GateSettings = GOOD, *needs: str) -> None:
+        drive = started_run(repository_of(folder / "shop", FILES), url, gates=gates)
+        gaps = [a_gap(name, "a.py") for name in ("x", "y", "z")]
+        tasks = [
+            a_task("ws-01/one", gaps[:1]),
+            a_task("ws-02/one", gaps[1:2], *needs),
+            a_task("ws-03/one", gaps[2:]),
+        ]
+        self.planned = Planned(drive, a_plan(drive, tasks, gaps))
+        self.drive, self.store, self.repository = drive, drive.store, drive.repository
+        self.entries: dict[str, LedgerRow] = {}
+
+    def fix(self, key: str, *changes: tuple[str, str], file: str = "a.py") -> str:
+        """A patch that makes these replacements in a file, merged; its id."""
+        text = self.shown(file)
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        entry = patched(self.planned, f"{key}/one", {file: text})
+        merged(self.planned, key)
+        with self.drive.reading() as dao:
+            self.entries[key] = dao.ledger.get(entry.id)
+        return entry.patch_id
+
+    def shown(self, file: str = "a.py") -> str:
+        """A file as the run's branch has it."""
+        return (self.repository.content(self.drive.result_head(), file) or b"").decode()
+
+    def ends(self) -> Shop:
+        """The run has succeeded, as far as its workstreams were worked on."""
+        with self.drive.begin() as dao:
+            for row in dao.workstreams.of_run(self.drive.run_id):
+                if row.state == "planned":
+                    for task in dao.tasks.of_workstream(row.id):
+                        dao.tasks.advance(task.id, "run_ended")
+                    dao.workstreams.advance(row.id, "disabled")
+            dao.runs.advance(self.drive.run_id, RunTrigger.ALL_WORKSTREAMS_COMPLETE)
+        put_away(self.drive)
+        leave(self.drive)
+        return self
+
+    def refused(self, error: type[AcmsError], patch: str) -> str:
+        """The sentence of a refusal; neither the trail nor a branch nor a row has changed."""
+        head, before = self.drive.result_head(), everything(self.store)
+        with pytest.raises(error) as raised:
+            override(self.store, "rollback-patch", patch, **ADA)
+        assert self.drive.result_head() == head
+        assert everything(self.store) == before
+        return str(raised.value)
+
+
+def test_a_patch_is_taken_back_after_the_run_has_succeeded(tmp_path: Path, canonical_url: str) -> None:
+    """The branch gets a revert with trailers, the row its plan, the trail a critical notice; the rest stays."""
+    shop = Shop(tmp_path, canonical_url)
+    patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
+    shop.fix("ws-02", ("A11 = 1", "A11 = 3"))
+    before = shop.ends().drive.result_head()
+    user = fingerprint_of(shop.repository.top)
+    done = override(shop.store, "rollback-patch", patch, **ADA)
+    assert [(change.from_state, change.to_state) for change in done.changes] == [("committed", "rolled_back")]
+    assert shop.shown() == FILES["a.py"].replace("A11 = 1", "A11 = 3")
+    assert fingerprint_of(shop.repository.top) == user
+    head = shop.drive.result_head()
+    message = shop.repository.message(head)
+    assert message.splitlines()[:3] == ['Revert "Fix ws-01/one"', "", "it broke the shop"]
+    assert f"ACMS-Rollback: {patch}" in message
+    with shop.drive.reading() as dao:
+        entry = dao.ledger.get(done.entity_id)
+        told = dao.transitions.of_run(shop.drive.run_id)
+    assert entry.rollback_reason == "it broke the shop"
+    plan = entry.rollback_compensation or {}
+    assert (plan["commit"], plan["revert"], plan["before"]) == (entry.commit_sha, head, before)
+    assert len(plan["gates"]) == 1
+    notices = [(row.trigger, row.severity, row.operator) for row in told[-2:]]
+    assert notices == [("manual_override", "warning", "ada"), ("post_success_rollback", "critical", "ada")]
+    assert git(shop.repository.top, "worktree", "list").count("\n") == 1
+    assert not shop.drive.worktrees.exists()
+    assert "it can't take rollback_approved" in shop.refused(InvalidTransition, patch)
+    assert verify(shop.store).ok
+
+
+def test_what_is_rolled_back_no_longer_counts_as_fixed(tmp_path: Path, canonical_url: str) -> None:
+    """The gap keeps its state, from which no edge leads, but no commit stands for it any more."""
+    shop = Shop(tmp_path, canonical_url)
+    patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
+    shop.ends()
+    with shop.drive.reading() as dao:
+        run = dao.runs.get(shop.drive.run_id)
+    assert set(landed_commits(shop.repository, run).gaps) == {"x"}
+    override(shop.store, "rollback-patch", patch, **ADA)
+    landed = landed_commits(shop.repository, run)
+    assert not landed.gaps
+    assert set(landed.back) == {"x"}
+    assert build_summary(shop.store, run.id, shop.repository).counts.resolved == 0
+
+
+def test_later_patches_on_the_same_lines_are_named_and_rolled_back_first(tmp_path: Path, canonical_url: str) -> None:
+    """Only those that can't be had without it; once they are gone, it goes too."""
+    shop = Shop(tmp_path, canonical_url)
+    first = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
+    second = shop.fix("ws-02", ("A0 = 2", "A0 = 3"))
+    third = shop.fix("ws-03", ("A11 = 1", "A11 = 3"))
+    shop.ends()
+    sentence = shop.refused(RollbackRefused, first)
+    assert second in sentence
+    assert third not in sentence
+    override(shop.store, "rollback-patch", second, **ADA)
+    override(shop.store, "rollback-patch", first, **ADA)
+    assert shop.shown() == FILES["a.py"].replace("A11 = 1", "A11 = 3")
+    assert verify(shop.store).ok
+
+
+def test_what_later_tasks_have_committed_is_named_and_rolled_back_first(tmp_path: Path, canonical_url: str) -> None:
+    """Though it is in another file: the plan says that it builds on it."""
+    shop = Shop(tmp_path, canonical_url, GOOD, "ws-01/one")
+    first = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
+    second = shop.fix("ws-02", ("B = 1", "B = 2"), file="b.py")
+    shop.ends()
+    assert f"have committed {second}: roll back those first" in shop.refused(RollbackRefused, first)
+    override(shop.store, "rollback-patch", second, **ADA)
+    override(shop.store, "rollback-patch", first, **ADA)
+    assert shop.shown() == FILES["a.py"]
+
+
+def test_the_gates_have_a_say(tmp_path: Path, canonical_url: str) -> None:
+    """A tree that they object to is not put on the branch; the gate's row says so."""
+    looked = "t = pathlib.Path('a.py').read_text()"
+    condition = f"import pathlib, sys; {looked}; sys.exit('A11 = 3' in t and 'A0 = 2' not in t)"
+    gates = GateSettings(lint_enabled=False, unit=(sys.executable, "-c", condition))
+    shop = Shop(tmp_path, canonical_url, gates)
+    patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
+    shop.fix("ws-02", ("A11 = 1", "A11 = 3"))
+    head = shop.ends().drive.result_head()
+    with pytest.raises(RollbackRefused, match="without it the gates object: UNIT"):
+        override(shop.store, "rollback-patch", patch, **ADA)
+    assert shop.drive.result_head() == head
+    with shop.drive.reading() as dao:
+        assert dao.ledger.get(shop.entries["ws-01"].id).state == "committed"
+        assert dao.test_gates.of_run(shop.drive.run_id)[-1].state == "FAILED"
+    assert not shop.drive.worktrees.exists()
+    assert verify(shop.store).ok
+
+
+def test_a_run_that_is_driven_is_not_touched(tmp_path: Path, canonical_url: str) -> None:
+    """Nor one whose branch is gone, or is what somebody looks at."""
+    shop = Shop(tmp_path, canonical_url)
+    patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
+    with shop.drive.leased():
+        shop.refused(RunDriven, patch)
+    shop.ends()
+    git(shop.repository.top, "checkout", "-q", f"acms/{shop.drive.run_id}")
+    assert is_checked_out(shop.repository, shop.drive.result_ref)
+    assert "is checked out" in shop.refused(RollbackRefused, patch)
+    git(shop.repository.top, "checkout", "-q", "main")
+    git(shop.repository.top, "branch", "-q", "-D", f"acms/{shop.drive.run_id}")
+    assert "is not on branch" in shop.refused(RollbackRefused, patch)
+
+
+def test_a_patch_of_a_run_that_was_left_is_taken_back_too(tmp_path: Path, canonical_url: str) -> None:
+    """Without the notice of a run that had succeeded."""
+    shop = Shop(tmp_path, canonical_url)
+    patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
+    leave(shop.drive)
+    override(shop.store, "rollback-patch", patch, **ADA)
+    with shop.drive.reading() as dao:
+        triggers = {row.trigger for row in dao.transitions.of_run(shop.drive.run_id)}
+    assert shop.shown() == FILES["a.py"]
+    assert "post_success_rollback" not in triggers
+
+
+MOVER = """
+import pathlib, subprocess
+def git(*words):
+    return subprocess.run(["git", *words], check=True, capture_output=True, text=True).stdout.strip()
+text = pathlib.Path("a.py").read_text()
+if "A11 = 3" in text and "A0 = 2" not in text:
+    ref = git("for-each-ref", "--format=%(refname)", "refs/heads/acms/run_*")
+    other = git("-c", "user.name=a", "-c", "user.email=a@b", "commit-tree", ref + "^{tree}", "-p", ref, "-m", "by hand")
+    git("update-ref", ref, other)
+"""
+
+
+def test_a_branch_that_somebody_moves_meanwhile_stays_where_it_is(tmp_path: Path, canonical_url: str) -> None:
+    """Here it is the gate that does so; the compare-and-swap fails, and nothing is recorded."""
+    shop = Shop(tmp_path, canonical_url, GateSettings(lint_enabled=False, unit=(sys.executable, "-c", MOVER)))
+    patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
+    shop.fix("ws-02", ("A11 = 1", "A11 = 3"))
+    head = shop.ends().drive.result_head()
+    with pytest.raises(RefMoved):
+        override(shop.store, "rollback-patch", patch, **ADA)
+    now = shop.drive.result_head()
+    assert shop.repository.message(now) == "by hand"
+    assert shop.repository.is_ancestor(head, now)
+    with shop.drive.reading() as dao:
+        assert dao.ledger.get(shop.entries["ws-01"].id).state == "committed"
+
+
+def test_a_branch_whose_rows_did_not_follow_goes_back(tmp_path: Path, canonical_url: str) -> None:
+    """The database refuses after the ref has moved: both are as they were, and the next try succeeds."""
+    shop = Shop(tmp_path, canonical_url)
+    patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
+    head = shop.ends().drive.result_head()
+    refusing = (
+        "CREATE TRIGGER full BEFORE UPDATE ON patch_ledger_entries WHEN NEW.state = 'rolled_back' "
+        "BEGIN SELECT RAISE(ABORT, 'no space is left'); END"
+    )
+    with sqlite3.connect(canonical_url.removeprefix("sqlite:///")) as database:
+        database.execute(refusing)
+    with pytest.raises(AcmsError, match="no space is left"):
+        override(shop.store, "rollback-patch", patch, **ADA)
+    assert shop.drive.result_head() == head
+    with sqlite3.connect(canonical_url.removeprefix("sqlite:///")) as database:
+        database.execute("DROP TRIGGER full")
+    override(shop.store, "rollback-patch", patch, **ADA)
+    assert shop.shown() == FILES["a.py"]
+    assert verify(shop.store).ok
+
+
+def test_a_revert_that_was_cut_off_before_it_was_recorded_is_not_made_twice(tmp_path: Path, canonical_url: str) -> None:
+    """The branch has moved, the process died, the row says committed: the next try finds the revert by its trailer."""
+    shop = Shop(tmp_path, canonical_url)
+    patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
+    head = shop.ends().drive.result_head()
+    repository, commit = shop.repository, str(shop.entries["ws-01"].commit_sha)
+    tree = reverted_tree(repository, commit, head, START)
+    message = rollback_message("Fix", "reason", [("ACMS-Run", shop.drive.run_id), (TRAILER, patch), (REVERTS, commit)])
+    revert = repository.commit_tree(tree, [head], message, START)
+    repository.move_ref(shop.drive.result_ref, revert, head)
+    override(shop.store, "rollback-patch", patch, **ADA)
+    assert shop.drive.result_head() == revert
+    with shop.drive.reading() as dao:
+        plan = dao.ledger.get(shop.entries["ws-01"].id).rollback_compensation or {}
+    assert plan["revert"] == revert
+
+
+def test_a_commit_is_reverted_out_of_the_middle(tmp_path: Path) -> None:
+    """With its own parent as the other side and itself as the base, whatever git thinks the base is."""
+    top = repository_of(tmp_path / "other", {"a.py": FILES["a.py"]})
+    repository = Repository.open(top)
+    commits = []
+    for old, new in (("A0 = 1", "A0 = 2"), ("A11 = 1", "A11 = 3"), ("A0 = 2", "A0 = 4")):
+        (top / "a.py").write_text((top / "a.py").read_text().replace(old, new))
+        git(top, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", new)
+        commits.append(repository.head())
+    first, second, third = commits
+
+    tree = reverted_tree(repository, second, third, START)
+    assert (repository.content(tree, "a.py") or b"").decode() == FILES["a.py"].replace("A0 = 1", "A0 = 4")
+    with pytest.raises(MergeConflict):
+        reverted_tree(repository, first, third, START)
+    assert builds_on(repository, third, first, START)
+    assert not builds_on(repository, second, first, START)
