@@ -60,7 +60,12 @@ def _tasks_completed(facts: Facts) -> bool:
 
 def _merged(facts: Facts) -> bool:
     patches = facts["patches"]
-    return bool(facts["merged"]) and patches_kept(patches) and not quarantine_fails_workstream(patches)
+    return (
+        bool(facts["merged"])
+        and _tasks_completed(facts)
+        and patches_kept(patches)
+        and not quarantine_fails_workstream(patches)
+    )
 
 
 READY = Guard(
@@ -79,8 +84,8 @@ UNSATISFIABLE = Guard(
 TASK_RUNNING = Guard("a task is running", ("tasks",), _task_running)
 TASKS_COMPLETED = Guard("every task is completed", ("tasks",), _tasks_completed)
 MERGED = Guard(
-    "every live patch is verified or committed and the branch has been merged",
-    ("patches", "merged"),
+    "every task is completed, every live patch is verified or committed and the branch has been merged",
+    ("tasks", "patches", "merged"),
     _merged,
 )
 

@@ -123,7 +123,7 @@ async def take_course(drive: Drive) -> State[Any]:
             run = dao.runs.get(drive.run_id)
         return run_state(run, outcome_of(drive))
     finally:
-        release_run(drive.run_id)
+        release_run(drive)
 
 
 async def _to_its_end(drive: Drive) -> None:
@@ -134,7 +134,7 @@ async def _to_its_end(drive: Drive) -> None:
                 await run_phase(phase_flow, drive.run_id, epoch=drive.epoch, drive=drive)
         await run_phase(summarize_run, drive.run_id, epoch=drive.epoch, drive=drive)
     except INTERRUPTIONS as interruption:
-        if not await _was_cancelled():
+        if not await was_cancelled():
             _leave(drive)
             raise
         await _end(drive, RunTrigger.USER_CANCELLED, INTERRUPTED)
@@ -195,7 +195,7 @@ def _leave(drive: Drive) -> None:
         remove_worktrees(drive, only_own=True)
 
 
-async def _was_cancelled() -> bool:
+async def was_cancelled() -> bool:
     """Whether an interruption is meant as a cancellation: always, but for a worker that is told to stop.
 
     A worker stops its processes by SIGTERM too; only then Prefect does not say that the run is to be cancelled.

@@ -13,7 +13,7 @@ from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.run import RunState
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.flows.configure import RunHandle, check_config, configure_run
-from prefect_acms.flows.course import INTERRUPTED, INTERRUPTIONS, repository_held, take_course
+from prefect_acms.flows.course import INTERRUPTED, INTERRUPTIONS, repository_held, take_course, was_cancelled
 from prefect_acms.flows.foreground import Listener, await_here
 from prefect_acms.flows.outcome import Outcome
 from prefect_acms.flows.phases import run_phase
@@ -66,12 +66,14 @@ async def acms_pipeline(config: PipelineConfig) -> State[Any]:
 
 
 async def _configured(config: PipelineConfig, before: RunRow | None) -> RunHandle:
-    """Configure the run; one that was made, but whose handle got lost on the way, is canceled."""
+    """Configure the run; one that was made, but whose handle got lost on the way, is canceled or can be resumed."""
     try:
         retry_of = before.id if before else None
         attempt = Attempt(str(flow_run.id), flow_run.run_count)
         handle: RunHandle = await run_phase(configure_run, config, attempt=attempt, retry_of=retry_of)
     except INTERRUPTIONS:
+        if not await was_cancelled():
+            raise
         store = shared_store(config.database_url)
         with store.begin(read_only=True) as dao:
             run = dao.runs.by_flow_run(str(flow_run.id))

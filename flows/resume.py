@@ -30,7 +30,7 @@ from prefect_acms.tasks.driving import Attempt, drive_run, release_run, shared_s
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.leases import driver_of, recorded_driver
 from prefect_acms.tasks.prefect_mending import mend_prefect
-from prefect_acms.tasks.recovery import completed_phases, end_phases, recover
+from prefect_acms.tasks.recovery import completed_phases, recover
 
 
 @flow(
@@ -65,32 +65,33 @@ async def go_on(run: RunRow, database_url: str | None, *, wait_sec: float, force
     if driver is not None and not force and driver.pid != os.getpid():
         raise RunDriven(run_id=run.id, pid=driver.pid, host=driver.host)
     # A process that let its lease expire may be stopped or hung: it is fenced off, so its lock need not be waited for.
-    is_left = before is not None and (force or run.lease_expires_at is not None)
-    async with repository_held(store, repository, wait_sec, fenced_off=before.pid if before and is_left else None):
+    lives_here = before is not None and before.is_here and not before.is_dead
+    is_left = run.state not in MACHINES["run"].terminal and (force or run.lease_expires_at is not None)
+    fenced_off = before.pid if before is not None and lives_here and is_left else None
+    async with repository_held(store, repository, wait_sec, fenced_off):
         attempt = Attempt(str(flow_run.id), flow_run.run_count)
         with store.begin(read_only=True) as dao:
             run = dao.runs.get(run.id)
         if run.state in MACHINES["run"].terminal:
             return tidy_up(run, database_url)
         drive = drive_run(run.id, database=database_url, force=force, attempt=attempt)
-        recover(drive)
-        await mend_prefect(run.id, store)
-        if "configure" not in completed_phases(drive):
-            await begin_run(drive)
-        await publish_name(f"{drive.config.title} {run.id[-8:]}")
-        return await take_course(drive)
+        with drive.leased():
+            recover(drive)
+            await mend_prefect(run.id, store)
+            if "configure" not in completed_phases(drive):
+                await begin_run(drive)
+            await publish_name(f"{drive.config.title} {run.id[-8:]}")
+            return await take_course(drive)
 
 
 def tidy_up(run: RunRow, database_url: str | None) -> State[Any]:
     """What a run that has ended came to; what its driver had no time to put away is put away."""
     drive = drive_run(run.id, epoch=run.epoch, database=database_url)
     try:
-        with drive.ending() as dao:
-            end_phases(dao, run.id)
         close_run(drive)
         return run_state(run, outcome_of(drive))
     finally:
-        release_run(run.id)
+        release_run(drive)
 
 
 def resume_pipeline(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from prefect_acms.canonical.clock import utc_text
+from prefect_acms.canonical.clock import utc_moment, utc_text
 from prefect_acms.canonical.errors import (
     AcmsError,
     GuardRefused,
@@ -60,11 +60,15 @@ def perform(
     attempts = _Attempts(drive, task_id, work, task_run_id)
     with drive.reading() as dao:
         task = dao.tasks.get(task_id)
+    left = drive.config.resilience.model_copy(update={"max_retries": task.max_retries - task.retry_count})
     if task.state == TaskState.VALIDATING and judge is not None:
-        attempts.conclude(lambda: judge(task))
+        again = retrying(left, seed=task_id, sleep=attempts.sleep)
+        attempts.conclude(lambda: again(judge, task))
         with drive.reading() as dao:
             return dao.tasks.get(task_id)
-    left = drive.config.resilience.model_copy(update={"max_retries": task.max_retries - task.retry_count})
+    if task.state == TaskState.RETRYING and task.next_attempt_at is not None:
+        due = utc_moment(task.next_attempt_at) - drive.store.clock()
+        attempts.sleep(min(max(0.0, due.total_seconds()), drive.config.resilience.retry_cap_sec))
     policy = retrying(left, seed=task_id, sleep=attempts.sleep, on_retry=attempts.pause)
     try:
         executed = policy(attempts.once)
@@ -227,10 +231,10 @@ def give_up_task(dao: UnitOfWork, task_id: str, reason: str, blocked_by: Sequenc
     dao.tasks.advance(task_id, TaskTrigger.DEPENDENCY_UNSATISFIABLE, last_error=reason)
 
 
-def free_worker(dao: UnitOfWork, worker_id: str | None) -> None:
-    """Let a worker take the next task; one that is not busy stays as it is."""
+def free_worker(dao: UnitOfWork, worker_id: str | None, **said: Any) -> None:
+    """Let a worker take the next task; one that is not busy stays as it is. `said` is who wants it, and why."""
     if worker_id is not None and dao.workers.get(worker_id).state == WorkerState.BUSY:
-        dao.workers.advance(worker_id, WorkerTrigger.TASK_FINISHED)
+        dao.workers.advance(worker_id, WorkerTrigger.TASK_FINISHED, **said)
 
 
 def _trigger_of(error: BaseException) -> TaskTrigger:

@@ -22,15 +22,16 @@ def cancel_run(store: Store, run_id: str, reason: str, *, operator: str | None =
         run = dao.runs.get(run_id)
     if run.state in MACHINES["run"].terminal:
         raise RunEnded(run_id=run.id, state=run.state)
-    drive = drive_run(run_id, database=store.url, force=True)
+    drive = drive_run(run_id, database=store.url, force=True, to_end_it=True)
     try:
         end_run(drive, RunTrigger.USER_CANCELLED, reason, operator=operator)
-        drive.folder.mkdir(parents=True, exist_ok=True)
-        close_run(drive)
+        if drive.repository.common_dir.is_dir():
+            drive.folder.mkdir(parents=True, exist_ok=True)
+            close_run(drive)
         with store.begin(read_only=True) as dao:
             return dao.runs.get(run_id)
     finally:
-        release_run(run_id)
+        release_run(drive)
 
 
 def cancel_unless_ended(store: Store, run: RunRow, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -69,15 +70,32 @@ def landed_already(drive: Drive, task: TaskRow) -> bool:
     The branch is moved once for all patches of a task, so that it holds all of them or none.
     """
     with drive.reading() as dao:
-        branch = dao.workstreams.get(task.workstream_id).branch
         verified = [entry for entry in dao.ledger.of_task(task.id) if entry.state == PatchState.VERIFIED]
-    head = drive.repository.ref(f"refs/heads/{branch}")
-    commits = drive.repository.trailers(drive.base_commit, head, "ACMS-Patch") if head else {}
-    landed = {entry.id: commits[entry.patch_id] for entry in verified if entry.patch_id in commits}
+        landed = on_branch(dao, drive, task, verified)
     with drive.begin() as dao:
         for entry_id, commit in landed.items():
             dao.ledger.change(entry_id, metadata={"commit": commit})
     return bool(landed)
+
+
+def on_branch(dao: UnitOfWork, drive: Drive, task: TaskRow, entries: Sequence[LedgerRow]) -> dict[str, str]:
+    """The commits that these entries of a task have on its workstream's branch, by entry id; the others are left out.
+
+    A commit is found by its trailer; that an entry names one says only that it was made.
+    """
+    repository = drive.repository
+    head = repository.ref(f"refs/heads/{dao.workstreams.get(task.workstream_id).branch}")
+    if head is None or not entries:
+        return {}
+    found: dict[str, str] = {}
+    commits = repository.trailers(drive.base_commit, head, "ACMS-Patch")
+    for entry in entries:
+        recorded = entry.info.get("commit")
+        if recorded and repository.find(recorded) and repository.is_ancestor(recorded, head):
+            found[entry.id] = recorded
+        elif entry.patch_id in commits:
+            found[entry.id] = commits[entry.patch_id]
+    return found
 
 
 def start_over(drive: Drive, task: TaskRow) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect_acms.dao.outbox import Outbox
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.ending import remove_worktrees
+from prefect_acms.tasks.ending import clear_leavings, end_phases, remove_worktrees
 from prefect_acms.tasks.merging import drop_merged_branches
 from prefect_acms.tasks.reports import write_reports
 from prefect_acms.tasks.summary import build_summary
@@ -23,6 +23,9 @@ def close_run(drive: Drive) -> Summary:
     For a run whose driver had no time to do so, or was fenced off.
     """
     put_away(drive)
+    clear_leavings(drive)
+    with drive.ending() as dao:
+        end_phases(dao, drive.run_id)
     with Outbox(drive.store, drive.run_id, drive.folder / "transitions.jsonl"):
         return write_run_reports(drive)
 

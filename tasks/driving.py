@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prefect_acms.blocks.config import PipelineConfig
-from prefect_acms.canonical.errors import NotFound, RunDriven, RunEnding, Superseded
+from prefect_acms.canonical.errors import (
+    NotARepository,
+    NotFound,
+    RepositoryUnfit,
+    RunDriven,
+    RunEnding,
+    Superseded,
+)
 from prefect_acms.dao.home import acms_home, database_url
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store, UnitOfWork, open_store
@@ -110,7 +117,8 @@ class Drive:
 
         The epoch is checked in a transaction that stays open until the ref has moved: a take-over waits for its end.
         """
-        with self.begin() as dao:
+        # The turn in the repository first: whoever has it may be checking out for long, without the database.
+        with self.repository.writing, self.begin() as dao:
             dao.check_epoch(self.run_id, self.epoch)
             self.repository.move_ref(ref, new, old)
 
@@ -180,17 +188,21 @@ def drive_run(
     database: str | None = None,
     force: bool = False,
     attempt: Attempt | None = None,
+    to_end_it: bool = False,
 ) -> Drive:
     """The drive of a run in this process; without an epoch the run is taken over, which fences off its driver before.
 
     `attempt` is recorded as the one that carries the run out from now on. Raises NotFound for an unknown run,
-    Superseded when the epoch is an old one, and RunDriven when a living process drives it, unless taken by `force`.
+    Superseded when the epoch is an old one, and RunDriven when a living process drives it, unless taken by `force`;
+    and what Repository.open raises, unless the run is driven only `to_end_it`, which needs no repository.
     """
     with _LOCK:
         known = _DRIVES.get(run_id)
     if known is not None and epoch == known.epoch:
         return known
     store = shared_store(database)
+    with store.begin(read_only=True) as dao:
+        repository = _repository_of(dao.runs.get(run_id), may_be_gone=to_end_it)
     with store.begin() as dao:
         run = dao.runs.get(run_id)
         if epoch is not None and epoch != run.epoch:
@@ -213,7 +225,7 @@ def drive_run(
                     metadata={"attempts": attempts},
                 )
     config = PipelineConfig.model_validate(run.config)
-    drive = Drive(store, run_id, held, config, Repository.open(Path(run.repo_root)), run.base_commit or "")
+    drive = Drive(store, run_id, held, config, repository, run.base_commit or "")
     if known is not None:
         # What the driver before has started in this process is still there to be stopped.
         drive.pids, drive.baseline = known.pids, known.baseline
@@ -222,6 +234,17 @@ def drive_run(
     if epoch is None:
         _stop_driver_before(run, held)
     return drive
+
+
+def _repository_of(run: RunRow, *, may_be_gone: bool) -> Repository:
+    """The repository of a run; one that is gone answers every question with GitFailed."""
+    top = Path(run.repo_root)
+    try:
+        return Repository.open(top)
+    except (NotARepository, RepositoryUnfit):
+        if not may_be_gone:
+            raise
+        return Repository(top, top / ".git")
 
 
 def _stop_driver_before(run: RunRow, epoch: int) -> None:
@@ -239,10 +262,11 @@ def drives() -> list[Drive]:
         return list(_DRIVES.values())
 
 
-def release_run(run_id: str) -> None:
-    """Forget the drive of a run that has ended."""
+def release_run(drive: Drive) -> None:
+    """Forget a drive that is over; one that has taken its place in this process stays known."""
     with _LOCK:
-        _DRIVES.pop(run_id, None)
+        if _DRIVES.get(drive.run_id) is drive:
+            del _DRIVES[drive.run_id]
 
 
 class PhaseRecord(dict[str, Any]):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from prefect_acms.canonical.errors import GitFailed
-from prefect_acms.canonical.events import Notice
 from prefect_acms.canonical.gap import GapState, GapTrigger
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
@@ -33,13 +32,18 @@ CANCELLED_EXIT_CODE = -signal.SIGTERM
 
 
 def end_run(
-    drive: Drive, trigger: RunTrigger, reason: str, *, operator: str | None = None, notice: Notice | None = None
+    drive: Drive,
+    trigger: RunTrigger,
+    reason: str,
+    *,
+    operator: str | None = None,
+    tell: Callable[[UnitOfWork], None] | None = None,
 ) -> None:
     """Cancel or fail a run: stop its tools, put its worktrees away, end its children, then the run itself.
 
     A run that has ended already stays as it is, so that this may be told more than once; one that has never started
-    can only be canceled. A `notice` goes into the trail together with the end. Raises Superseded when somebody else
-    drives it: then its worktrees are theirs.
+    can only be canceled. What `tell` notes goes into the trail together with the end. Raises Superseded when somebody
+    else drives it: then its worktrees are theirs.
     """
     drive.stop()
     with drive.ending() as dao:
@@ -52,15 +56,15 @@ def end_run(
         if run.state == RunState.PENDING:
             dao.runs.advance(drive.run_id, RunTrigger.USER_CANCELLED, reason=reason, operator=operator)
             return
-        _end_children(dao, drive, reason, cancelled=trigger is RunTrigger.USER_CANCELLED)
+        _end_children(dao, drive, reason, operator, cancelled=trigger is RunTrigger.USER_CANCELLED)
         columns: dict[str, Any] = {}
         if trigger in {RunTrigger.RUN_CRASHED, RunTrigger.INCOMPLETE, RunTrigger.CRITICAL_WORKSTREAM_FAILED}:
             columns["error"] = reason
         if trigger in {RunTrigger.SAFETY_VIOLATION, RunTrigger.UNRESOLVED_OUTCOME}:
             columns["quarantine_reason"] = reason
         dao.runs.advance(drive.run_id, trigger, reason=reason, operator=operator, **columns)
-        if notice is not None:
-            dao.runs.note(drive.run_id, notice, reason=reason, operator=operator)
+        if tell is not None:
+            tell(dao)
 
 
 @contextmanager
@@ -74,7 +78,7 @@ def stopping_tools(drive: Drive) -> Iterator[None]:
 
 
 def remove_worktrees(drive: Drive, *, only_own: bool = False) -> None:
-    """Take the worktrees of the run's drivers up to this one away, and the locks that a killed git has left.
+    """Take the worktrees of the run's drivers up to this one away.
 
     What is in none of the run's commits is kept under refs/acms/kept/ before.
     """
@@ -88,9 +92,26 @@ def remove_worktrees(drive: Drive, *, only_own: bool = False) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):
         home.rmdir()
-    drive.repository.prune(home / str(drive.epoch) if only_own else home, marked=not only_own)
-    if not only_own:
-        clear_scratch()
+
+    def is_ours(link: Path) -> bool:
+        """A driver after this one may be making a worktree of its own just now."""
+        if not link.is_relative_to(home):
+            return False
+        name = link.relative_to(home).parts[0]
+        epoch = int(name) if name.isdecimal() else 0
+        return epoch == drive.epoch if only_own else epoch <= drive.epoch
+
+    drive.repository.prune(is_ours, marked=not only_own)
+
+
+def clear_leavings(drive: Drive) -> None:
+    """Remove what killed processes of the run have left half written; raises Superseded when another drives it.
+
+    Nobody takes the run over meanwhile: a driver that works leaves such files too, for a moment.
+    """
+    clear_scratch()
+    with drive.ending() as dao:
+        dao.check_epoch(drive.run_id, drive.epoch)
         for part in (*drive.folder.glob(".*.part"), *drive.folder.parent.glob(".*.part")):
             part.unlink(missing_ok=True)
         drive.repository.clear_locks([drive.result_ref, drive.workstream_ref(""), f"refs/acms/kept/{drive.run_id}/"])
@@ -113,27 +134,37 @@ def put_worktree_away(drive: Drive, path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _end_children(dao: UnitOfWork, drive: Drive, reason: str, *, cancelled: bool) -> None:
+INTERRUPTED = "interrupted"
+"""Outcome of a phase whose driver did not come to its end."""
+
+
+def end_phases(dao: UnitOfWork, run_id: str) -> None:
+    """Close the phases whose driver did not come to their end."""
+    for phase in dao.phases.of_run(run_id):
+        if phase.outcome is None:
+            dao.phases.finish(phase.id, INTERRUPTED)
+
+
+def _end_children(dao: UnitOfWork, drive: Drive, reason: str, operator: str | None, *, cancelled: bool) -> None:
     run_id = drive.run_id
+    said: dict[str, Any] = {"reason": reason, "operator": operator}
     for gate in dao.test_gates.of_run(run_id):
-        end_gate_early(dao, gate, reason)
-    end_patches(dao, drive, dao.ledger.of_run(run_id), reason)
+        end_gate_early(dao, gate, reason, operator=operator)
+    end_patches(dao, drive, dao.ledger.of_run(run_id), reason, operator=operator)
     for task in dao.tasks.of_run(run_id):
         if task.state not in MACHINES["task"].terminal:
-            dao.tasks.advance(
-                task.id, TaskTrigger.USER_CANCELLED if cancelled else TaskTrigger.RUN_ENDED, reason=reason
-            )
-    release_workers(dao, run_id)
+            dao.tasks.advance(task.id, TaskTrigger.USER_CANCELLED if cancelled else TaskTrigger.RUN_ENDED, **said)
+    release_workers(dao, run_id, **said)
     for gap in dao.gaps.of_run(run_id):
         trigger = _GAP_END.get(GapState(gap.state))
         if trigger is not None:
-            dao.gaps.advance(gap.id, trigger, deferred_reason=reason)
+            dao.gaps.advance(gap.id, trigger, deferred_reason=reason, **said)
     for workstream in dao.workstreams.of_run(run_id):
         if workstream.state not in MACHINES["workstream"].terminal:
             dao.workstreams.advance(
                 workstream.id,
                 WorkstreamTrigger.USER_CANCELLED if cancelled else WorkstreamTrigger.RUN_ENDED,
-                reason=reason,
+                **said,
             )
 
 
@@ -145,13 +176,14 @@ _GAP_END = {
 }
 
 
-def end_gate_early(dao: UnitOfWork, gate: TestGateRow, reason: str) -> None:
+def end_gate_early(dao: UnitOfWork, gate: TestGateRow, reason: str, *, operator: str | None = None) -> None:
     """Fail a gate that was started and will say nothing more."""
     if gate.state == TestGateState.RUNNING:
         dao.test_gates.advance(
             gate.id,
             TestGateTrigger.UNEXPECTED_EXIT_CODE,
             reason=reason,
+            operator=operator,
             exit_code=CANCELLED_EXIT_CODE,
             stdout="",
             stderr=reason,
@@ -160,11 +192,15 @@ def end_gate_early(dao: UnitOfWork, gate: TestGateRow, reason: str) -> None:
         )
 
 
-def end_patches(dao: UnitOfWork, drive: Drive, entries: Iterable[LedgerRow], reason: str) -> None:
+def end_patches(
+    dao: UnitOfWork, drive: Drive, entries: Iterable[LedgerRow], reason: str, *, operator: str | None = None
+) -> None:
     """Settle patches that nobody goes on with: what is on the run's branch is committed, the rest is kept out of it."""
     for entry in entries:
         if entry.state == PatchState.VERIFIED and (commit := landed_commit(drive, entry)):
-            dao.ledger.advance(entry.id, PatchTrigger.COMMIT_SUCCEEDED, reason=reason, commit_sha=commit)
+            dao.ledger.advance(
+                entry.id, PatchTrigger.COMMIT_SUCCEEDED, reason=reason, operator=operator, commit_sha=commit
+            )
         elif trigger := patch_trigger_on_run_end(entry.state):
             target = patch_on_run_end(entry.state)
             columns: dict[str, Any] = {"quarantine_reason": reason} if target == PatchState.QUARANTINED else {}
@@ -173,6 +209,7 @@ def end_patches(dao: UnitOfWork, drive: Drive, entries: Iterable[LedgerRow], rea
                 trigger,
                 to=target,
                 reason=reason,
+                operator=operator,
                 facts={"reverted": True},
                 **columns,
             )
@@ -181,23 +218,32 @@ def end_patches(dao: UnitOfWork, drive: Drive, entries: Iterable[LedgerRow], rea
 def landed_commit(drive: Drive, entry: LedgerRow) -> str | None:
     """The commit of a patch, if it can be reached from the run's branch."""
     commit: str | None = entry.info.get("commit")
-    result = drive.repository.ref(drive.result_ref)
-    return commit if commit and result and drive.repository.is_ancestor(commit, result) else None
+    return commit if has_landed(drive, commit) else None
 
 
-def release_workers(dao: UnitOfWork, run_id: str) -> None:
-    """Shut down the run's worker slots and the records of its tools' processes."""
+def has_landed(drive: Drive, commit: str | None) -> bool:
+    """Whether a commit can be reached from the run's branch; one that is lost can't, nor can any once that is gone."""
+    repository = drive.repository
+    if commit is None or not repository.common_dir.is_dir():
+        # Without its repository nothing of a run is anywhere.
+        return False
+    result = repository.ref(drive.result_ref)
+    return result is not None and repository.find(commit) is not None and repository.is_ancestor(commit, result)
+
+
+def release_workers(dao: UnitOfWork, run_id: str, **said: Any) -> None:
+    """Shut down the run's worker slots and the records of its tools' processes; `said` is who wants it, and why."""
     for worker in dao.workers.of_run(run_id):
         if worker.state == WorkerState.BUSY:
-            dao.workers.advance(worker.id, WorkerTrigger.TASK_FINISHED, current_load=0)
+            dao.workers.advance(worker.id, WorkerTrigger.TASK_FINISHED, current_load=0, **said)
         if worker.state == WorkerState.UNRESPONSIVE:
-            dao.workers.advance(worker.id, WorkerTrigger.HEARTBEAT_RECOVERED)
+            dao.workers.advance(worker.id, WorkerTrigger.HEARTBEAT_RECOVERED, **said)
         if worker.state in {WorkerState.BUSY, WorkerState.IDLE, WorkerState.UNRESPONSIVE}:
-            dao.workers.advance(worker.id, WorkerTrigger.SHUTDOWN_REQUESTED)
+            dao.workers.advance(worker.id, WorkerTrigger.SHUTDOWN_REQUESTED, **said)
     for process in dao.uet_workers.of_run(run_id):
         ending = _PROCESS_END.get(UetWorkerState(process.state))
         if ending is not None:
-            dao.uet_workers.advance(process.id, ending)
+            dao.uet_workers.advance(process.id, ending, **said)
 
 
 _PROCESS_END: dict[UetWorkerState, UetWorkerTrigger] = {

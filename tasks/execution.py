@@ -42,6 +42,15 @@ def judge_base(run_id: str, epoch: int) -> None:
 def run_task(run_id: str, epoch: int, task_id: str, label: str) -> State[Any]:
     """Do one task of the plan; the Prefect state is made from the canonical one. A refused start does no work."""
     drive = drive_run(run_id, epoch=epoch)
+    try:
+        return _performed(drive, task_id, label)
+    except Exception as error:
+        if stops_run(error):
+            drive.fault = error
+        raise
+
+
+def _performed(drive: Drive, task_id: str, label: str) -> State[Any]:
     with drive.reading() as dao:
         kind = TaskKind(dao.tasks.get(task_id).kind)
     try:
@@ -57,10 +66,6 @@ def run_task(run_id: str, epoch: int, task_id: str, label: str) -> State[Any]:
             cancelled = isinstance(refusal, RunEnding) or dao.tasks.get(task_id).state == TaskState.CANCELLED
         message = f"{label}: {refusal}"
         return Cancelled(message=message) if cancelled else Failed(name="Refused", message=message)
-    except Exception as error:
-        if stops_run(error):
-            drive.fault = error
-        raise
     return task_state(row)
 
 

@@ -12,16 +12,21 @@ from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.dao.tasks import TaskRow
 
 
-def resolve_gaps(dao: UnitOfWork, workstream_id: str, *, remaining: Collection[str], merged_into: str) -> None:
-    """Resolve the gaps that the re-scan no longer finds; the commit that was scanned is kept with each."""
+def resolve_gaps(
+    dao: UnitOfWork, workstream_id: str, *, remaining: Collection[str], merged_into: str, **said: Any
+) -> None:
+    """Resolve the gaps that the re-scan no longer finds; the commit that was scanned is kept with each.
+
+    `said` is who wants it, and why, as below.
+    """
     rescan = {"rescan_fingerprints": frozenset(remaining)}
     for gap in dao.gaps.of_workstream(workstream_id):
         if gap.state == GapState.IN_PROGRESS and gap.fingerprint not in remaining:
             dao.gaps.change(gap.id, metadata={"proved_at": merged_into})
-            dao.gaps.advance(gap.id, GapTrigger.RESCAN_CLEAN, facts=rescan)
+            dao.gaps.advance(gap.id, GapTrigger.RESCAN_CLEAN, facts=rescan, **said)
 
 
-def defer_gaps(dao: UnitOfWork, workstream_id: str) -> None:
+def defer_gaps(dao: UnitOfWork, workstream_id: str, **said: Any) -> None:
     """Defer what is left of a workstream that has ended, each gap with the reason that its tasks give."""
     tasks_of: dict[str, list[TaskRow]] = defaultdict(list)
     for task in dao.tasks.standing(workstream_id):
@@ -31,10 +36,11 @@ def defer_gaps(dao: UnitOfWork, workstream_id: str) -> None:
     for gap in dao.gaps.of_workstream(workstream_id):
         own = tasks_of[gap.fingerprint]
         if gap.state == GapState.PLANNED:
-            dao.gaps.advance(gap.id, GapTrigger.TASK_NOT_RUN, deferred_reason=_errors(own) or "its task was not run")
+            errors = _errors(own) or "its task was not run"
+            dao.gaps.advance(gap.id, GapTrigger.TASK_NOT_RUN, deferred_reason=errors, **said)
         elif gap.state == GapState.IN_PROGRESS:
             trigger, reason = _left_over(gap, own, ended.error)
-            dao.gaps.advance(gap.id, trigger, deferred_reason=reason)
+            dao.gaps.advance(gap.id, trigger, deferred_reason=reason, **said)
 
 
 def _left_over(gap: GapRow, tasks: Iterable[TaskRow], workstream_error: str | None) -> tuple[GapTrigger, str]:

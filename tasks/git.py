@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -260,8 +260,11 @@ class Repository:
         return dict(line.split(" ", 1) for line in sorted(lines))
 
     def is_ancestor(self, older: str, newer: str) -> bool:
-        """Whether one commit can be reached from another."""
-        return self._run("merge-base", "--is-ancestor", older, newer, accept=(0, 1)).returncode == 0
+        """Whether one commit can be reached from another; one that is gone can be reached from nowhere."""
+        found = self._run("merge-base", "--is-ancestor", older, newer, accept=(0, 1, 128))
+        if found.returncode > 1 and self.find(older) is not None:
+            raise GitFailed(command="merge-base --is-ancestor", exit_code=found.returncode, problem=said(found))
+        return found.returncode == 0
 
     def files(self, revision: str) -> tuple[str, ...]:
         """Every file of a commit or tree, sorted; links and submodules too."""
@@ -336,17 +339,16 @@ class Repository:
         _check_ours(ref)
         self._swap(ref, old, ["update-ref", "--no-deref", "-d", ref, old])
 
-    def prune(self, ours: Path, *, marked: bool = True) -> None:
+    def prune(self, is_ours: Callable[[Path], bool], *, marked: bool = True) -> None:
         """Remove the entries of worktrees of ours whose folder is gone; those of the user's stay, stale or not.
 
-        An entry is ours when its folder lay below `ours`, since a crash may leave no mark, or when it carries our mark.
+        An entry is ours when its folder says so, since a crash may leave no mark, or when it carries our mark.
         """
         with self.writing:
             for entry in sorted((self.common_dir / "worktrees").glob("*/")):
                 with suppress(FileNotFoundError):
                     link = Path(os.fsdecode((entry / "gitdir").read_bytes().rstrip(b"\n")))
-                    is_ours = link.is_relative_to(ours) or (marked and (entry / OUR_MARK).exists())
-                    if is_ours and not link.exists():
+                    if (is_ours(link) or (marked and (entry / OUR_MARK).exists())) and not link.exists():
                         shutil.rmtree(entry)
             with suppress(OSError):
                 (self.common_dir / "worktrees").rmdir()

@@ -95,6 +95,7 @@ class Lease:
         self._drive = drive
         self._on_lost = on_lost
         self._seconds = drive.config.resilience.lease_sec
+        self._every = min(self._seconds / RENEWALS, drive.config.health.heartbeat_sec)
         self._driver = asdict(this_driver(drive.epoch))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease of {drive.run_id}", daemon=True)
@@ -117,8 +118,8 @@ class Lease:
             _log.debug("the lease of %s was not let go: %s", self._drive.run_id, problem)
 
     def _keep(self) -> None:
-        looks = max(1, round(self._seconds / RENEWALS / LOOK_SEC))
-        pause = min(LOOK_SEC, self._seconds / RENEWALS)
+        looks = max(1, round(self._every / LOOK_SEC))
+        pause = min(LOOK_SEC, self._every)
         count = 0
         while not self._over.wait(pause):
             count += 1

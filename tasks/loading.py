@@ -15,10 +15,12 @@ def load_plan(drive: Drive) -> None:
     """In mode execute_only, store the given plan as this run's own; in any other mode it is stored already."""
     if drive.config.mode is not Mode.EXECUTE_ONLY:
         return
+    with drive.reading() as dao:
+        if dao.workstreams.of_run(drive.run_id):
+            # A driver before this one has stored it: the rows count, whatever became of the file or of HEAD.
+            return
     plan = stored_plan(drive.config, drive.repository, lambda: drive.store)
     with drive.begin() as dao:
-        if dao.workstreams.of_run(drive.run_id):
-            return
         rows = store_workstreams(dao, drive, plan.workstreams)
         gaps = {gap.fingerprint: store_gap(dao, drive.run_id, gap) for gap in plan.gaps}
         for workstream in plan.workstreams:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from prefect_acms.canonical.errors import MergeConflict, SourceFailed
 from prefect_acms.canonical.gap import GapState
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
+from prefect_acms.canonical.task import TaskState
 from prefect_acms.canonical.verdicts import (
     Child,
     PatchFact,
@@ -16,10 +19,11 @@ from prefect_acms.canonical.verdicts import (
     workstream_verdict,
 )
 from prefect_acms.canonical.workstream import WorkstreamState, WorkstreamTrigger
+from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.dao.workstreams import WorkstreamRow
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.ending import end_patches
+from prefect_acms.tasks.ending import end_patches, has_landed, landed_commit
 from prefect_acms.tasks.fates import defer_gaps, resolve_gaps
 from prefect_acms.tasks.gap_rows import gap_of
 from prefect_acms.tasks.gate_rows import Subject, judged_tree
@@ -96,9 +100,19 @@ class _Candidate:
 
 
 def _merge(drive: Drive, workstream: WorkstreamRow) -> None:
-    head = drive.repository.ref(f"refs/heads/{workstream.branch}")
-    if head is None or _has_landed(drive, head):
-        _complete(drive, workstream)
+    with drive.reading() as dao:
+        tasks = dao.tasks.standing(workstream.id)
+        verified = verified_patches(dao, workstream)
+    if open_tasks := [task.id for task in tasks if task.state != TaskState.COMPLETED]:
+        _reject(drive, workstream, f"not all of its tasks are completed: {', '.join(open_tasks)}")
+        return
+    if is_merged(drive, workstream, verified):
+        _record(drive, workstream)
+        return
+    head = _head(drive, workstream, verified)
+    if missing := [row for row in verified if not (landed_commit(drive, row) or _is_on(drive, row, head))]:
+        patches = ", ".join(row.patch_id for row in missing)
+        _reject(drive, workstream, f"branch {workstream.branch} is lost, or has lost commits: {patches} is not on it")
         return
     try:
         candidate = _candidate(drive, head)
@@ -106,18 +120,46 @@ def _merge(drive: Drive, workstream: WorkstreamRow) -> None:
     except MergeConflict as error:
         objection = str(error)
     if objection is not None:
-        with drive.begin() as dao:
-            end_patches(dao, drive, dao.ledger.of_workstream(workstream.id), objection)
-            dao.workstreams.advance(workstream.id, WorkstreamTrigger.VALIDATION_FAILED, error=objection)
+        _reject(drive, workstream, objection)
         return
     _move(drive, workstream, candidate, head)
-    _complete(drive, workstream)
+    _record(drive, workstream)
 
 
-def _has_landed(drive: Drive, head: str) -> bool:
-    """Whether the branch was merged by a driver before this one, which had no time to record it."""
-    result = drive.repository.ref(drive.result_ref)
-    return result is not None and drive.repository.is_ancestor(head, result)
+def _reject(drive: Drive, workstream: WorkstreamRow, objection: str) -> None:
+    with drive.begin() as dao:
+        end_patches(dao, drive, dao.ledger.of_workstream(workstream.id), objection)
+        dao.workstreams.advance(workstream.id, WorkstreamTrigger.VALIDATION_FAILED, error=objection)
+
+
+def verified_patches(dao: UnitOfWork, workstream: WorkstreamRow) -> list[LedgerRow]:
+    """The workstream's patches that are to be committed by its merge."""
+    return [entry for entry in dao.ledger.of_workstream(workstream.id) if entry.state == PatchState.VERIFIED]
+
+
+def is_merged(drive: Drive, workstream: WorkstreamRow, verified: Sequence[LedgerRow]) -> bool:
+    """Whether all that the workstream has made is on the run's branch; a branch that is not there says nothing."""
+    head = drive.repository.ref(f"refs/heads/{workstream.branch}")
+    return (head is None or has_landed(drive, head)) and all(landed_commit(drive, entry) for entry in verified)
+
+
+def _head(drive: Drive, workstream: WorkstreamRow, verified: Sequence[LedgerRow]) -> str:
+    """The tip of the workstream's branch; one that was lost is put back where the last of its patches was committed."""
+    repository, ref = drive.repository, f"refs/heads/{workstream.branch}"
+    head = repository.ref(ref)
+    if head is not None:
+        return head
+    commits = [str(entry.info["commit"]) for entry in verified if repository.find(str(entry.info.get("commit")))]
+    tips = [tip for tip in commits if all(repository.is_ancestor(commit, tip) for commit in commits)]
+    if len(commits) < len(verified) or not tips:
+        return drive.result_head()
+    drive.move_ref(ref, tips[0], None)
+    return tips[0]
+
+
+def _is_on(drive: Drive, entry: LedgerRow, head: str) -> bool:
+    commit = str(entry.info.get("commit"))
+    return drive.repository.find(commit) is not None and drive.repository.is_ancestor(commit, head)
 
 
 def _candidate(drive: Drive, head: str) -> _Candidate:
@@ -156,15 +198,24 @@ def _move(drive: Drive, workstream: WorkstreamRow, candidate: _Candidate, head: 
     drive.move_ref(drive.result_ref, commit, candidate.target if repository.ref(drive.result_ref) else None)
 
 
-def _complete(drive: Drive, workstream: WorkstreamRow) -> None:
-    """Everything that the merge means, in one unit of work: patches committed, gaps resolved, workstream completed."""
+def _record(drive: Drive, workstream: WorkstreamRow) -> None:
     remaining = remaining_gaps(drive, workstream)
     with drive.begin() as dao:
-        for entry in dao.ledger.of_workstream(workstream.id):
-            if entry.state == PatchState.VERIFIED:
-                dao.ledger.advance(entry.id, PatchTrigger.COMMIT_SUCCEEDED, commit_sha=entry.info["commit"])
-        resolve_gaps(dao, workstream.id, remaining=remaining, merged_into=drive.result_head())
-        dao.workstreams.advance(workstream.id, WorkstreamTrigger.VALIDATION_PASSED, facts={"merged": True})
+        complete(dao, drive, workstream, remaining)
+
+
+def complete(dao: UnitOfWork, drive: Drive, workstream: WorkstreamRow, remaining: Collection[str], **said: Any) -> None:
+    """Everything that the merge means, in one unit of work: patches committed, gaps resolved, workstream completed.
+
+    Only what is on the run's branch is committed; raises GuardRefused when that is not all. `said` is who wants it.
+    """
+    verified = verified_patches(dao, workstream)
+    merged = is_merged(drive, workstream, verified)
+    for entry in verified:
+        if commit := landed_commit(drive, entry):
+            dao.ledger.advance(entry.id, PatchTrigger.COMMIT_SUCCEEDED, commit_sha=commit, **said)
+    resolve_gaps(dao, workstream.id, remaining=remaining, merged_into=drive.result_head(), **said)
+    dao.workstreams.advance(workstream.id, WorkstreamTrigger.VALIDATION_PASSED, facts={"merged": merged}, **said)
 
 
 def remaining_gaps(drive: Drive, workstream: WorkstreamRow) -> frozenset[str]:

@@ -15,6 +15,7 @@ from prefect_acms.canonical.overrides import Override
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.service import StateDao
 from prefect_acms.dao.store import Store, UnitOfWork
+from prefect_acms.tasks.branch_moves import BranchMove, back_without_rows
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.leases import driver_of
@@ -71,6 +72,21 @@ def in_one_unit(act: Callable[[UnitOfWork, Order], None]) -> CarryOut:
     def carry_out(store: Store, order: Order) -> Sequence[Event]:
         with store.begin() as dao:
             act(dao, order)
+            return tuple(dao.trail.events)
+
+    return carry_out
+
+
+def with_branch(act: Callable[[UnitOfWork, Order], BranchMove | None]) -> CarryOut:
+    """The way to carry out an order that may take a branch back as well, which is done last, or not at all."""
+
+    def carry_out(store: Store, order: Order) -> Sequence[Event]:
+        moves: list[BranchMove] = []
+        with back_without_rows(moves), store.begin() as dao:
+            move = act(dao, order)
+            if move is not None:
+                moves.append(move)
+                move.make(dao)
             return tuple(dao.trail.events)
 
     return carry_out

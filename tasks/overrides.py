@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from prefect_acms.canonical.events import NOTICES, Event, Notice
 from prefect_acms.canonical.overrides import Override
 from prefect_acms.dao.store import Store
-from prefect_acms.tasks.orders import CarryOut, Order, in_one_unit
+from prefect_acms.tasks.orders import CarryOut, Order, in_one_unit, with_branch
 from prefect_acms.tasks.patch_overrides import drop_patch, reset_breaker
 from prefect_acms.tasks.rollbacks import rollback_patch
 from prefect_acms.tasks.run_files import refresh_files
@@ -21,8 +21,8 @@ from prefect_acms.tasks.workstream_overrides import fail_workstream, skip_workst
 _WAYS: Mapping[Override, CarryOut] = MappingProxyType(
     {
         Override.COMPLETE_TASK: in_one_unit(complete_task),
-        Override.FAIL_TASK: in_one_unit(fail_task_by_hand),
-        Override.RESET_TASK: in_one_unit(reset_task),
+        Override.FAIL_TASK: with_branch(fail_task_by_hand),
+        Override.RESET_TASK: with_branch(reset_task),
         Override.UNBLOCK_TASK: in_one_unit(unblock_task),
         Override.SKIP_WORKSTREAM: in_one_unit(skip_workstream),
         Override.FAIL_WORKSTREAM: in_one_unit(fail_workstream),

@@ -8,19 +8,17 @@ from prefect_acms.canonical.machine import Severity
 from prefect_acms.canonical.run import RunState, RunTrigger
 from prefect_acms.canonical.task import TaskState, TaskTrigger
 from prefect_acms.canonical.verdicts import ENDED_WORKSTREAM
+from prefect_acms.canonical.workstream import WorkstreamState
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.documents import report_of, write_document
 from prefect_acms.tasks.driving import COMPLETED, Drive
-from prefect_acms.tasks.ending import end_gate_early, release_workers, remove_worktrees
+from prefect_acms.tasks.ending import clear_leavings, end_gate_early, end_phases, release_workers, remove_worktrees
 from prefect_acms.tasks.fates import defer_gaps
 from prefect_acms.tasks.gap_rows import gap_of
 from prefect_acms.tasks.plans import Plan, WorkstreamList
 
 LOST = "its driver was lost"
-
-INTERRUPTED = "interrupted"
-"""Outcome of a phase whose driver did not come to its end."""
 
 
 def recover(drive: Drive) -> None:
@@ -30,6 +28,8 @@ def recover(drive: Drive) -> None:
     stay, and so do patches: they are judged again when their task's turn comes. Safe to be done twice.
     """
     remove_worktrees(drive)
+    clear_leavings(drive)
+    _restore_result(drive)
     with drive.begin() as dao:
         run = dao.runs.get(drive.run_id)
         if run.state == RunState.PENDING:
@@ -52,11 +52,13 @@ def recover(drive: Drive) -> None:
     export_again(drive)
 
 
-def end_phases(dao: UnitOfWork, run_id: str) -> None:
-    """Close the phases whose driver did not come to their end."""
-    for phase in dao.phases.of_run(run_id):
-        if phase.outcome is None:
-            dao.phases.finish(phase.id, INTERRUPTED)
+def _restore_result(drive: Drive) -> None:
+    """Put the run's branch back where the last merge left it, if somebody has deleted it: the rest builds on that."""
+    with drive.reading() as dao:
+        rows = [row for row in dao.workstreams.of_run(drive.run_id) if row.state == WorkstreamState.COMPLETED]
+    merges = [row.info["merge"] for row in sorted(rows, key=lambda row: row.completed_at or "") if "merge" in row.info]
+    if merges and drive.repository.ref(drive.result_ref) is None and drive.repository.find(merges[-1]) is not None:
+        drive.move_ref(drive.result_ref, merges[-1], None)
 
 
 def lose_worker(dao: UnitOfWork, task: TaskRow, reason: str, *, now: str) -> None:

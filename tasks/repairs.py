@@ -135,7 +135,7 @@ class Repairs:
             return
         with self._held(repository):
             entries = stale_entries(repository)
-            repository.prune(worktrees_home())
+            repository.prune(lambda link: link.is_relative_to(worktrees_home()))
         own: dict[str, list[str]] = {}
         for path in entries.values():
             owner = next((run.id for run in runs if str(worktrees_home() / run.id) in path), runs[-1].id)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from prefect_acms.canonical.errors import LostRace, RefMoved
+from prefect_acms.canonical.errors import LostRace
 from prefect_acms.canonical.events import Event, Notice
 from prefect_acms.canonical.machine import Severity
-from prefect_acms.canonical.patch import PatchState, PatchTrigger
+from prefect_acms.canonical.patch import PatchTrigger
 from prefect_acms.canonical.run import RunState
 from prefect_acms.dao.store import Store, UnitOfWork
+from prefect_acms.tasks.branch_moves import BranchMove, back_without_rows
 from prefect_acms.tasks.driving import Drive, drive_run, release_run
 from prefect_acms.tasks.ending import remove_worktrees
 from prefect_acms.tasks.gate_rows import Subject, judged_tree
@@ -40,7 +41,7 @@ def rollback_patch(store: Store, order: Order) -> Sequence[Event]:
     finally:
         with suppress(Exception):
             remove_worktrees(drive, only_own=True)
-        release_run(plan.run.id)
+        release_run(drive)
 
 
 def _compensated(drive: Drive, plan: RollbackPlan, order: Order) -> dict[str, Any]:
@@ -71,18 +72,15 @@ def _message(drive: Drive, plan: RollbackPlan, order: Order) -> str:
 
 def _recorded(drive: Drive, plan: RollbackPlan, order: Order, compensation: dict[str, Any]) -> Sequence[Event]:
     """Move the branch while nobody can take the run over, then the rows; without them the branch goes back."""
-    revert = str(compensation["revert"])
-    try:
-        with drive.begin() as dao:
-            dao.check_epoch(drive.run_id, drive.epoch)
-            _require_unchanged(dao, plan)
-            if plan.done is None:
-                drive.repository.move_ref(drive.result_ref, revert, plan.head)
-            _advance(dao, plan, order, compensation)
-            return tuple(dao.trail.events)
-    except BaseException:
-        _move_back(drive, plan, revert)
-        raise
+    move = BranchMove(drive, plan.entry, drive.result_ref, plan.head, str(compensation["revert"]))
+    moves = [move] if plan.done is None else []
+    with back_without_rows(moves), drive.begin() as dao:
+        dao.check_epoch(drive.run_id, drive.epoch)
+        _require_unchanged(dao, plan)
+        for wanted in moves:
+            wanted.make(dao)
+        _advance(dao, plan, order, compensation)
+        return tuple(dao.trail.events)
 
 
 def _require_unchanged(dao: UnitOfWork, plan: RollbackPlan) -> None:
@@ -111,12 +109,3 @@ def _advance(dao: UnitOfWork, plan: RollbackPlan, order: Order, compensation: di
             event_metadata={"patch": entry.patch_id, "revert": compensation["revert"]},
             **order.by,
         )
-
-
-def _move_back(drive: Drive, plan: RollbackPlan, revert: str) -> None:
-    """Undo the move of the branch, unless its rows were stored after all."""
-    with drive.reading() as dao:
-        stored = dao.ledger.get(plan.entry.id).state
-    if plan.done is None and stored == PatchState.COMMITTED:
-        with suppress(RefMoved):
-            drive.repository.move_ref(drive.result_ref, plan.head, revert)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prefect_acms.canonical.events import Event, Notice
+from prefect_acms.canonical.events import Event
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.run import RunState, RunTrigger
 from prefect_acms.dao.store import Store
@@ -25,13 +25,17 @@ def quarantine_run(store: Store, order: Order) -> Sequence[Event]:
     unsubscribe = drive.store.subscribe(events.extend)
     try:
         end_run(
-            drive, RunTrigger.SAFETY_VIOLATION, order.reason, operator=order.operator, notice=Notice.MANUAL_OVERRIDE
+            drive,
+            RunTrigger.SAFETY_VIOLATION,
+            order.reason,
+            operator=order.operator,
+            tell=lambda dao: order.note(dao.runs, drive.run_id),
         )
         drive.folder.mkdir(parents=True, exist_ok=True)
         close_run(drive)
     finally:
         unsubscribe()
-        release_run(drive.run_id)
+        release_run(drive)
     mine = [event for event in events if event.context.run_id == drive.run_id]
     if not any(event.to_state == RunState.QUARANTINED for event in mine):
         # it has ended by itself meanwhile

@@ -20,6 +20,7 @@ from prefect_acms.dao.workstreams import WorkstreamRow
 from prefect_acms.tasks.gone import is_gone
 from prefect_acms.tasks.health import age_sec, health_of
 from prefect_acms.tasks.leases import driver_of, recorded_driver
+from prefect_acms.tasks.standing import Standing, standing_of
 
 _BY_HAND = "--operator NAME --reason TEXT"
 
@@ -65,7 +66,12 @@ class _Look:
         self._now = now
         self._given = given
         self._runs = runs
-        self._driven = {run.id for run in runs.values() if driver_of(run, now) is not None}
+        # a living process holds no lease between two phases: that it may go on is no news for anybody
+        self._driven = {
+            run.id
+            for run in runs.values()
+            if driver_of(run, now) is not None or standing_of(run, now) is not Standing.LEFT
+        }
 
     def at_run(self, run: RunRow) -> Stuck | None:
         """A run that nobody drives."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -19,8 +20,13 @@ DRIVER_MARK = "ACMS_DRIVER"
 GIT_PATIENCE_SEC = 10.0
 """Seconds that a git command of a dead driver has to end by itself, so that it leaves no lock behind."""
 
+KILL_SEC = 10.0
+"""Seconds in which a killed process is gone, unless it hangs in the kernel."""
+
 _TICK_SEC = 0.02
 _SAME_START_SEC = 2.0
+
+_log = logging.getLogger(__name__)
 
 
 def run_mark(run_id: str, epoch: int) -> str:
@@ -58,6 +64,7 @@ def stop_survivors(run_id: str, below_epoch: int) -> list[int]:
     Looked for until none is left, since a process may start another while it is looked at.
     """
     killed: set[int] = set()
+    end = time.monotonic() + KILL_SEC
     while found := [process for process, mark in _marked(RUN_MARK) if _is_older(mark, run_id, below_epoch)]:
         for process in found:
             with suppress(psutil.Error):
@@ -65,6 +72,10 @@ def stop_survivors(run_id: str, below_epoch: int) -> list[int]:
         killed.update(process.pid for process in found)
         # not by psutil's own waiting: it would take the exit status from whoever in this process waits for a child
         time.sleep(_TICK_SEC)
+        if time.monotonic() > end:
+            # It writes to the worktrees of its own driver only, and its driver can't record anything any more.
+            _log.warning("processes %s of run %s can't be killed", sorted(process.pid for process in found), run_id)
+            break
     return sorted(killed)
 
 
@@ -87,6 +98,9 @@ def wait_for_git(pid: int, started: float) -> None:
             for process in found:
                 with suppress(psutil.Error):
                     process.kill()
+        if time.monotonic() > end + KILL_SEC:
+            _log.warning("git processes %s can't be killed", sorted(process.pid for process in found))
+            break
         time.sleep(_TICK_SEC)
 
 

@@ -9,7 +9,6 @@ from prefect_acms.canonical.errors import InvalidValue
 from prefect_acms.canonical.events import Event
 from prefect_acms.canonical.gap import GapState, GapTrigger
 from prefect_acms.canonical.machines import MACHINES
-from prefect_acms.canonical.patch import PatchState, PatchTrigger
 from prefect_acms.canonical.task import TaskTrigger
 from prefect_acms.canonical.workstream import WorkstreamState, WorkstreamTrigger
 from prefect_acms.dao.runs import RunRow
@@ -18,8 +17,8 @@ from prefect_acms.dao.workstreams import WorkstreamRow
 from prefect_acms.tasks.attempts import free_worker
 from prefect_acms.tasks.driving import Drive, drive_run, release_run
 from prefect_acms.tasks.ending import remove_worktrees
-from prefect_acms.tasks.fates import defer_gaps, resolve_gaps
-from prefect_acms.tasks.merging import remaining_gaps
+from prefect_acms.tasks.fates import defer_gaps
+from prefect_acms.tasks.merging import complete, is_merged, remaining_gaps, verified_patches
 from prefect_acms.tasks.orders import Order, drive_in_hand, take_in_hand
 from prefect_acms.tasks.task_overrides import end_work
 
@@ -51,12 +50,12 @@ def fail_workstream(dao: UnitOfWork, order: Order) -> None:
     row = dao.workstreams.get(order.entity_id)
     run = take_in_hand(dao, row.run_id)
     trigger = _FAILING.get(WorkstreamState(row.state), WorkstreamTrigger.INCOMPLETE)
-    if row.state == WorkstreamState.VALIDATING and _is_merged(drive_in_hand(dao, run), row):
+    if row.state == WorkstreamState.VALIDATING and _has_merged(dao, drive_in_hand(dao, run), row):
         expected = "one that is not on the run's branch: this one can only be validated"
         raise InvalidValue(field=f"workstream {row.id}", value="merged", expected=expected)
     _end_tasks(dao, run, row, order)
     dao.workstreams.advance(row.id, trigger, error=order.reason, **order.by)
-    defer_gaps(dao, row.id)
+    defer_gaps(dao, row.id, **order.by)
     order.note(dao.workstreams, row.id)
 
 
@@ -71,11 +70,11 @@ def _end_tasks(dao: UnitOfWork, run: RunRow, row: WorkstreamRow, order: Order) -
     if row.state in MACHINES["workstream"].terminal:
         return
     tasks = dao.tasks.of_workstream(row.id)
-    end_work(dao, run, tasks, order.reason)
+    end_work(dao, run, tasks, order)
     for task in tasks:
         if task.state not in MACHINES["task"].terminal:
             dao.tasks.advance(task.id, TaskTrigger.USER_CANCELLED, **order.by)
-            free_worker(dao, task.worker_id)
+            free_worker(dao, task.worker_id, **order.by)
 
 
 def validate_workstream(store: Store, order: Order) -> Sequence[Event]:
@@ -92,14 +91,14 @@ def validate_workstream(store: Store, order: Order) -> Sequence[Event]:
         with drive.leased():
             remaining = remaining_gaps(drive, row)
             with drive.begin() as dao:
-                _complete(dao, row, order, merged=True)
-                resolve_gaps(dao, row.id, remaining=remaining, merged_into=drive.result_head())
-                defer_gaps(dao, row.id)
+                _to_validating(dao, row, order)
+                complete(dao, drive, row, remaining, **order.by)
+                defer_gaps(dao, row.id, **order.by)
                 order.note(dao.workstreams, row.id)
                 return tuple(dao.trail.events)
     finally:
         remove_worktrees(drive, only_own=True)
-        release_run(row.run_id)
+        release_run(drive)
 
 
 class _Rehearsed(Exception):
@@ -110,22 +109,17 @@ def _rehearse(store: Store, row: WorkstreamRow, order: Order) -> None:
     """Raise what would be refused, before anything is done."""
     with suppress(_Rehearsed), store.begin() as dao:
         run = take_in_hand(dao, row.run_id)
-        drive = drive_in_hand(dao, run)
-        nothing_to_merge = drive.repository.ref(f"refs/heads/{row.branch}") is None
-        _complete(dao, row, order, merged=nothing_to_merge or _is_merged(drive, row))
+        _to_validating(dao, row, order)
+        complete(dao, drive_in_hand(dao, run), row, frozenset(), **order.by)
         raise _Rehearsed
 
 
-def _complete(dao: UnitOfWork, row: WorkstreamRow, order: Order, *, merged: bool) -> None:
+def _to_validating(dao: UnitOfWork, row: WorkstreamRow, order: Order) -> None:
     if dao.workstreams.get(row.id).state == WorkstreamState.EXECUTING:
         dao.workstreams.advance(row.id, WorkstreamTrigger.ALL_TASKS_COMPLETED, **order.by)
-    for entry in dao.ledger.of_workstream(row.id):
-        if merged and entry.state == PatchState.VERIFIED:
-            dao.ledger.advance(entry.id, PatchTrigger.COMMIT_SUCCEEDED, commit_sha=entry.info["commit"], **order.by)
-    dao.workstreams.advance(row.id, WorkstreamTrigger.VALIDATION_PASSED, facts={"merged": merged}, **order.by)
 
 
-def _is_merged(drive: Drive, row: WorkstreamRow) -> bool:
-    """Whether the workstream's branch can be reached from the run's branch."""
-    head, result = drive.repository.ref(f"refs/heads/{row.branch}"), drive.repository.ref(drive.result_ref)
-    return head is not None and result is not None and drive.repository.is_ancestor(head, result)
+def _has_merged(dao: UnitOfWork, drive: Drive, row: WorkstreamRow) -> bool:
+    """Whether there is something of it on the run's branch; one that has made nothing may be failed."""
+    verified = verified_patches(dao, row)
+    return bool(verified) and is_merged(drive, row, verified)

@@ -6,6 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from campaign_kills import Campaign
+from campaign_repositories import SHAPES
+
+QUICK = tuple(shape for shape in SHAPES if shape.name in {"lint-and-command", "left-over-gap"})
+"""What the suite has time for: a split patch and a quarantine are in both."""
 
 
 @pytest.fixture(scope="session")
@@ -13,5 +17,6 @@ def campaign(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> 
     """The campaign of the suite."""
     from prefect.settings import PREFECT_API_URL  # noqa: PLC0415 - nothing of Prefect before the session has its home
 
-    with Campaign(tmp_path_factory.mktemp("campaign"), str(PREFECT_API_URL.value()), "suite") as campaign:
+    folder, url = tmp_path_factory.mktemp("campaign"), str(PREFECT_API_URL.value())
+    with Campaign(folder, url, "suite", shapes=QUICK) as campaign:
         yield campaign

@@ -12,8 +12,12 @@ import pytest
 from campaign_kills import Campaign
 from campaign_plans import drawn
 from campaign_records import Record, figures
+from campaign_repositories import SHAPES
 
 SHORT = 20
+"""Kills; some cases have several."""
+
+CASES = 16
 JOBS = 2
 
 
@@ -25,7 +29,7 @@ def _assert_all_well(records: Sequence[Record]) -> None:
 @pytest.mark.timeout(600)
 def test_twenty_kills_lose_nothing_and_do_nothing_twice(campaign: Campaign) -> None:
     """The short form of the campaign: the same draws each time, every check after each of them."""
-    records = list(campaign.carry_out_all(range(SHORT), JOBS))
+    records = list(campaign.carry_out_all(range(CASES), JOBS))
     _assert_all_well(records)
     assert sum(len(record.hits) for record in records) >= SHORT
 
@@ -37,7 +41,8 @@ def test_a_long_campaign_loses_nothing_and_does_nothing_twice(
 ) -> None:
     """`ACMS_CAMPAIGN_KILLS` cases from the seed `ACMS_CAMPAIGN_SEED`; figures are printed with `-s`."""
     number = int(os.environ.get("ACMS_CAMPAIGN_KILLS", "300"))
-    long = replace(campaign, seed=os.environ.get("ACMS_CAMPAIGN_SEED", "1"), folder=campaign.folder / "long")
+    seed = os.environ.get("ACMS_CAMPAIGN_SEED", "1")
+    long = replace(campaign, seed=seed, folder=campaign.folder / "long", shapes=SHAPES)
     began, records = time.monotonic(), []
     with long, (long.folder / "kills.jsonl").open("a", encoding="utf-8") as lines:
         for record in long.carry_out_all(range(number), JOBS):

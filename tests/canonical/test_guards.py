@@ -124,13 +124,19 @@ CASES: list[tuple[Guard, list[Facts], list[Facts]]] = [
     (
         workstream.MERGED,
         [
-            {"merged": True, "patches": []},
-            {"merged": True, "patches": [VERIFIED, COMMITTED, DROPPED, QUARANTINED, REPLACED]},
+            {"tasks": [DONE], "merged": True, "patches": []},
+            {
+                "tasks": [DONE],
+                "merged": True,
+                "patches": [VERIFIED, COMMITTED, DROPPED, QUARANTINED, REPLACED],
+            },
         ],
         [
-            {"merged": False, "patches": [COMMITTED]},
-            {"merged": True, "patches": [COMMITTED, APPLIED]},
-            {"merged": True, "patches": [COMMITTED, CRITICAL_QUARANTINED]},
+            {"tasks": [DONE], "merged": False, "patches": [COMMITTED]},
+            {"tasks": [DONE], "merged": True, "patches": [COMMITTED, APPLIED]},
+            {"tasks": [DONE], "merged": True, "patches": [COMMITTED, CRITICAL_QUARANTINED]},
+            {"tasks": [DONE, Child("pending")], "merged": True, "patches": [COMMITTED]},
+            {"tasks": [], "merged": True, "patches": [COMMITTED]},
         ],
     ),
     (

@@ -91,7 +91,7 @@ def test_a_run_that_has_ended_is_told_as_it_ended(drive: Drive) -> None:
 
 def test_a_run_that_was_to_be_cancelled_is_canceled(drive: Drive) -> None:
     """Told to cancel and to stop at once, the worker does both."""
-    release_run(drive.run_id)
+    release_run(drive)
     state = left_state(_flow_run(drive, Cancelling()))
     assert state is not None
     assert state.is_cancelled()

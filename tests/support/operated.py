@@ -98,7 +98,7 @@ def leave(drive: Drive) -> None:
     """Let the run go: nobody drives it from now on."""
     with drive.ending() as dao:
         dao.runs.let_go(drive.run_id, drive.epoch)
-    release_run(drive.run_id)
+    release_run(drive)
 
 
 def verified_patch(dao: UnitOfWork, task_id: str, diff: bytes, files: Sequence[str], commit: str) -> LedgerRow:

@@ -236,3 +236,21 @@ def test_a_driver_that_was_superseded_in_the_middle_changes_nothing(planned: Pla
     with pytest.raises(TransitionError, match="newer driver"):
         drive_run(old.run_id, epoch=old.epoch, database=old.store.url)
     assert drive_run(old.run_id, epoch=newer[0].epoch) is newer[0]
+
+
+def test_a_judgement_that_is_taken_up_again_is_retried_as_the_first_one_was(planned: Planned) -> None:
+    """A fault of the place, at the second judgement, doesn't cost the work that waits for it."""
+    task = planned.running("ws-01/one")
+    with planned.drive.begin() as dao:
+        facts = {"expected_exit_codes": (0,)}
+        dao.tasks.advance(task.id, TaskTrigger.EXECUTION_COMPLETED, exit_code=0, facts=facts)
+    tries: list[str] = []
+
+    def judge(row: TaskRow) -> Finished:
+        tries.append(row.id)
+        if len(tries) == 1:
+            raise ToolFailed(tool="setup", problem="no network")
+        return Finished()
+
+    row = perform(planned.drive, task.id, _never, judge=judge)
+    assert (row.state, tries) == ("completed", [task.id, task.id])

@@ -242,7 +242,7 @@ def test_a_lost_task_is_found_though_another_run_of_this_process_was_taken_over(
     task = going.task("ws-01/one")
     with going.drive.begin() as dao:
         dao.tasks.change(task.id, prefect_task_run_id=str(task_run.id))
-    release_run(going.drive.run_id)
+    release_run(going.drive)
     ours = drive_run(going.drive.run_id, epoch=going.drive.epoch, database=canonical_url)
     assert drives().index(other) < drives().index(ours)
     on_task_failed(run_task, task_run, Crashed(message="gone"))

@@ -62,7 +62,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> 
     with drive.begin() as dao:
         dao.runs.change(drive.run_id, prefect_run_count=CURRENT)
         dao.runs.let_go(drive.run_id, drive.epoch)
-    release_run(drive.run_id)
+    release_run(drive)
     drive.store.close()
     return folder
 

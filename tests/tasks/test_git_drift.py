@@ -35,7 +35,7 @@ def drive(tmp_path: Path, canonical_url: str) -> Iterator[Drive]:
     """A run that this process drives."""
     started = started_run(repository_of(tmp_path / "repository", {"a.py": "A = 1\n"}), canonical_url)
     yield started
-    release_run(started.run_id)
+    release_run(started)
 
 
 @pytest.fixture

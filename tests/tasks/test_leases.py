@@ -68,7 +68,7 @@ def test_a_lease_is_renewed_for_as_long_as_its_block_lasts(drive: Drive) -> None
 
 def test_the_lease_of_a_living_process_is_respected(drive: Drive) -> None:
     """A take-over is refused with the process that has it, unless it is forced."""
-    release_run(drive.run_id)
+    release_run(drive)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         ours = this_driver(drive.epoch)
         _leased_by(drive, Driver(ours.host, ours.boot, other.pid, started_at(other.pid), drive.epoch))

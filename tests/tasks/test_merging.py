@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
+from operated import verified_patch
 from repositories import git
 
 from prefect_acms.blocks.config import EnvironmentSettings, GateSettings
@@ -14,6 +15,7 @@ from prefect_acms.canonical.errors import ToolFailed
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.patch import PatchTrigger
 from prefect_acms.canonical.run import RunTrigger
+from prefect_acms.canonical.workstream import WorkstreamTrigger
 from prefect_acms.dao.audit import verify
 from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.tasks import TaskRow
@@ -179,3 +181,66 @@ def test_a_setup_that_fails_leaves_no_worktree_behind(tmp_path: Path, canonical_
     assert not drive.worktree("ws-01").exists()
     worktree, _ = prepared_worktree(drive, "ws-01", drive.base_commit)
     assert (worktree.path / "a.py").exists()
+
+
+def _whole(planned: Planned) -> LedgerRow:
+    """The first workstream's patch; all of its tasks are done, and it waits to be merged."""
+    _carry_out(planned, "ws-01/one", {"a.py": "A = 2\n"})
+    stream = planned.workstream("ws-01")
+    with planned.drive.begin() as dao:
+        dao.workstreams.advance(stream.id, WorkstreamTrigger.ALL_TASKS_COMPLETED)
+    return _entry(planned, "ws-01")
+
+
+def test_a_branch_that_was_lost_is_put_back_from_its_commits(tmp_path: Path, canonical_url: str) -> None:
+    """What is verified and nowhere is not merged: as long as its commits are there, nothing is lost with the ref."""
+    planned = _two_workstreams(tmp_path, canonical_url, GATES)
+    commit = str(_whole(planned).info["commit"])
+    planned.drive.repository.delete_ref(planned.drive.workstream_ref("ws-01"), commit)
+    settle(planned.drive, planned.workstream("ws-01").id)
+    assert planned.workstream("ws-01").state == "completed"
+    assert planned.drive.repository.ref(planned.drive.result_ref) == commit
+    assert (_entry(planned, "ws-01").state, _entry(planned, "ws-01").commit_sha) == ("committed", commit)
+
+
+def test_a_branch_whose_commits_are_lost_too_fails_its_workstream(tmp_path: Path, canonical_url: str) -> None:
+    """With a reason that names the branch; the patch is kept out, and nothing is on the run's branch."""
+    planned = _two_workstreams(tmp_path, canonical_url, GATES)
+    entry = _whole(planned)
+    planned.drive.repository.delete_ref(planned.drive.workstream_ref("ws-01"), str(entry.info["commit"]))
+    with planned.drive.begin() as dao:
+        dao.ledger.change(entry.id, metadata={"commit": "b" * 40})
+    settle(planned.drive, planned.workstream("ws-01").id)
+    failed = planned.workstream("ws-01")
+    assert (failed.state, _entry(planned, "ws-01").state) == ("failed", "quarantined")
+    assert f"branch {failed.branch} is lost" in str(failed.error)
+    assert planned.drive.repository.ref(planned.drive.result_ref) is None
+
+
+def test_a_verified_patch_that_names_no_commit_is_never_committed(tmp_path: Path, canonical_url: str) -> None:
+    """A patch that is in no commit of its branch keeps its workstream out, instead of breaking the run."""
+    planned = _two_workstreams(tmp_path, canonical_url, GATES)
+    task = planned.queued("ws-01/one")
+
+    def work(_task: TaskRow) -> Executed:
+        with planned.drive.begin() as dao:
+            entry = verified_patch(dao, task.id, b"x", ["a.py"], "")
+            dao.ledger.change(entry.id, metadata={"commit": None})
+        return Executed(0, Finished)
+
+    perform(planned.drive, task.id, work)
+    settle(planned.drive, planned.workstream("ws-01").id)
+    assert (planned.workstream("ws-01").state, _entry(planned, "ws-01").state) == ("failed", "quarantined")
+
+
+def test_a_workstream_with_a_task_that_is_not_completed_is_not_merged(tmp_path: Path, canonical_url: str) -> None:
+    """A task that was put in another's place counts, even while the workstream is validating."""
+    planned = _two_workstreams(tmp_path, canonical_url, GATES)
+    _whole(planned)
+    old = planned.task("ws-01/one")
+    with planned.drive.begin() as dao:
+        new = dao.tasks.create(workstream_id=old.workstream_id, kind=old.kind, retry_of=old.id)
+    settle(planned.drive, old.workstream_id)
+    failed = planned.workstream("ws-01")
+    assert (failed.state, failed.error) == ("failed", f"not all of its tasks are completed: {new.id}")
+    assert planned.drive.repository.ref(planned.drive.result_ref) is None

@@ -65,7 +65,7 @@ def _begun(repository: Path, url: str, state: State[Any], count: int = 1) -> tup
     """A run that is running, driven by an attempt that Prefect has in that state."""
     flow_run = a_flow_run(state)
     drive = started_run(repository, url, flow_run_id=str(flow_run))
-    release_run(drive.run_id)
+    release_run(drive)
     return drive_run(drive.run_id, database=url, force=True, attempt=Attempt(str(flow_run), count)), flow_run
 
 
@@ -142,7 +142,7 @@ def test_a_driven_run_is_only_reported_about(repository: Path, canonical_url: st
     assert not done.drifts[0].repaired
     assert state_of_flow_run(flow_run)[0] == "Completed"
     _assert_in_step(store, ["prefect_ended"])
-    release_run(drive.run_id)
+    release_run(drive)
 
 
 @pytest.mark.parametrize(("state", "driven"), [(Cancelling(), True), (Cancelled(), False)])
@@ -190,7 +190,7 @@ def test_an_attempt_that_another_has_taken_over_is_called_superseded(
     assert state_of_flow_run(older) == ("Crashed", f"superseded by attempt {current}")
     assert state_of_flow_run(current)[0] == "Running"
     _assert_in_step(store)
-    release_run(drive.run_id)
+    release_run(drive)
 
 
 def test_a_retry_that_is_on_its_way_is_waited_for(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
+import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,8 @@ import pytest
 from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
 from repositories import git
 
-from prefect_acms.canonical.errors import RunEnded
+from prefect_acms.blocks.config import HealthSettings, Mode, ResilienceSettings
+from prefect_acms.canonical.errors import AcmsError, GitFailed, NotARepository, RunEnded, Superseded
 from prefect_acms.canonical.patch import PatchTrigger
 from prefect_acms.canonical.task import TaskTrigger
 from prefect_acms.canonical.test_gate import GateType
@@ -20,11 +25,17 @@ from prefect_acms.dao.store import Store
 from prefect_acms.tasks.cancelling import cancel_run
 from prefect_acms.tasks.captures import drop_entry, landed_already
 from prefect_acms.tasks.driving import Drive, drive_run, phase, release_run
+from prefect_acms.tasks.ending import clear_leavings
 from prefect_acms.tasks.gate_rows import Subject, start_gate
 from prefect_acms.tasks.gates import GateCommand
+from prefect_acms.tasks.loading import load_plan
+from prefect_acms.tasks.pool import open_pool
 from prefect_acms.tasks.preparation import prepared_worktree
 from prefect_acms.tasks.recovery import completed_phases, recover
 
+COMPLETED_WITHOUT_WORK = (
+    "UPDATE workstreams SET state = 'completed', completed_at = updated_at, started_at = updated_at WHERE id = ?"
+)
 DIFF = b"diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-A = 1\n+A = 2\n"
 
 
@@ -42,7 +53,7 @@ def left(tmp_path: Path, canonical_url: str) -> Planned:
 
 
 def _taken_over(drive: Drive) -> Drive:
-    release_run(drive.run_id)
+    release_run(drive)
     taken = drive_run(drive.run_id, database=drive.store.url, force=True)
     recover(taken)
     return taken
@@ -208,6 +219,7 @@ def test_a_cancelled_run_is_ended_children_first_and_its_driver_is_fenced_off(le
     with left.drive.begin() as dao:
         facts = {"expected_exit_codes": (0,)}
         dao.tasks.advance(task.id, TaskTrigger.EXECUTION_COMPLETED, exit_code=0, facts=facts)
+        dao.phases.create(run_id=left.drive.run_id, name="execution")
     prepared_worktree(left.drive, "ws-01", left.drive.base_commit)
     store, run_id = left.drive.store, left.drive.run_id
     run = cancel_run(store, run_id, "no more", operator="ada")
@@ -215,8 +227,96 @@ def test_a_cancelled_run_is_ended_children_first_and_its_driver_is_fenced_off(le
     assert _states(store, run_id) == {"cancelled"}
     with store.begin(read_only=True) as dao:
         assert dao.ledger.get(entry_id).state == "quarantined"
+        assert [row.outcome for row in dao.phases.of_run(run_id)] == ["interrupted"]
         assert dao.transitions.of_run(run_id)[-1].operator == "ada"
     assert not left.drive.worktrees.exists()
     assert (left.drive.folder / "summary.json").exists()
     with pytest.raises(RunEnded, match="it is canceled"):
         cancel_run(store, run_id, "again")
+
+
+def test_a_run_whose_repository_is_gone_can_be_cancelled_and_not_resumed(left: Planned) -> None:
+    """A take-over that is refused changes nothing; the end of a run needs no repository."""
+    store, run_id = left.drive.store, left.drive.run_id
+    _patch(left, "ws-01/one", "verified")
+    shutil.rmtree(left.drive.repository.top)
+    release_run(left.drive)
+    with pytest.raises(NotARepository):
+        drive_run(run_id, database=store.url, force=True)
+    with store.begin(read_only=True) as dao:
+        assert dao.runs.get(run_id).epoch == left.drive.epoch
+    assert cancel_run(store, run_id, "its repository is gone").state == "canceled"
+    assert _states(store, run_id) == {"cancelled"}
+    assert not left.drive.repository.top.exists()
+    assert verify(store).ok
+
+
+def test_a_driver_beats_as_often_as_its_settings_say(tmp_path: Path, canonical_url: str) -> None:
+    """Slots of a run with a long lease are not silent meanwhile."""
+    repository = repository_of(tmp_path / "repository", {"a.py": "A = 1\n"})
+    resilience, health = ResilienceSettings(lease_sec=600), HealthSettings(heartbeat_sec=0.3)
+    drive = started_run(repository, canonical_url, resilience=resilience, health=health)
+    open_pool(drive)
+
+    def beats() -> set[str]:
+        with drive.reading() as dao:
+            return {worker.last_heartbeat for worker in dao.workers.of_run(drive.run_id)}
+
+    with drive.leased():
+        first, end = beats(), time.monotonic() + 10
+        while beats() & first:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
+def test_a_result_branch_that_was_deleted_meanwhile_is_put_back(left: Planned) -> None:
+    """What is merged later builds on what was merged before."""
+    drive, repository = left.drive, left.drive.repository
+    tree, row = repository.tree_of(drive.base_commit), left.workstream("ws-01")
+    merge = repository.commit_tree(tree, [drive.base_commit], "Merge ws-01", datetime.now(UTC))
+    with closing(sqlite3.connect(drive.store.url.removeprefix("sqlite:///"))) as database:
+        # as a completed workstream is, without the work that leads there
+        database.execute(COMPLETED_WITHOUT_WORK, (row.id,))
+        database.commit()
+    with drive.begin() as dao:
+        dao.workstreams.change(row.id, metadata={"merge": merge})
+    taken = _taken_over(drive)
+    assert repository.ref(taken.result_ref) == merge
+
+
+def test_leavings_are_the_new_drivers_once_the_run_was_taken_over(left: Planned) -> None:
+    """Who wakes up late removes no lock and no half written file of the driver that works now."""
+    lock = left.drive.repository.common_dir / f"{left.drive.result_ref}.lock"
+    with left.drive.store.begin() as dao:
+        dao.runs.take_over(left.drive.run_id)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    with pytest.raises(Superseded):
+        clear_leavings(left.drive)
+    assert lock.exists()
+
+
+def test_a_drive_that_is_over_does_not_take_its_successor_along(left: Planned) -> None:
+    """Both are of this process: the tools, the merge lock and the fault of the newer one are found by its tasks."""
+    newer = drive_run(left.drive.run_id, database=left.drive.store.url, force=True)
+    release_run(left.drive)
+    assert drive_run(newer.run_id, epoch=newer.epoch) is newer
+    release_run(newer)
+
+
+def test_rows_of_a_plan_count_whatever_became_of_its_file(tmp_path: Path, canonical_url: str) -> None:
+    """A resumed execute_only run needs neither the plan file nor HEAD where it was."""
+    repository = repository_of(tmp_path / "repository", {"a.py": "A = 1\n"})
+    drive = started_run(repository, canonical_url, mode=Mode.EXECUTE_ONLY, plan=str(tmp_path / "gone.json"))
+    with pytest.raises(AcmsError):
+        load_plan(drive)
+    a = a_gap("a", "a.py")
+    Planned(drive, a_plan(drive, [a_task("ws-01/one", [a])], [a]))
+    load_plan(drive)
+
+
+def test_a_commit_that_git_has_pruned_is_reachable_from_nowhere(left: Planned) -> None:
+    """A run whose patch named it can be ended all the same."""
+    assert not left.drive.repository.is_ancestor("1" * 40, left.drive.base_commit)
+    with pytest.raises(GitFailed):
+        left.drive.repository.is_ancestor(left.drive.base_commit, "1" * 40)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from dataclasses import asdict
 
+import psutil
 import pytest
 from breakers import SetClock
 from operated import Rows
@@ -16,6 +18,7 @@ from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.canonical.uet_worker import UetWorkerTrigger
 from prefect_acms.canonical.workstream import WorkstreamTrigger
 from prefect_acms.dao.store import Store
+from prefect_acms.tasks.leases import this_driver
 from prefect_acms.tasks.stuck import Stuck, find_stuck
 
 
@@ -37,6 +40,7 @@ def test_nothing_is_stuck_while_a_living_process_drives(store: Store) -> None:
 def test_a_run_that_nobody_drives_is_stuck(store: Store, clock: SetClock) -> None:
     """Whether nobody ever did, or the lease has expired; it can be resumed or cancelled. An ended one is not stuck."""
     rows = Rows(store)
+    clock.pass_by(31)
     (item,) = find_stuck(store)
     assert (item.kind, item.id, item.run_id) == ("run", rows.run_id, rows.run_id)
     assert item.remedies == (f"acms resume {rows.run_id}", f"acms cancel {rows.run_id}")
@@ -47,6 +51,27 @@ def test_a_run_that_nobody_drives_is_stuck(store: Store, clock: SetClock) -> Non
     with store.begin() as dao:
         dao.runs.advance(rows.run_id, RunTrigger.RUN_CRASHED, error="it crashed")
     assert find_stuck(store) == []
+
+
+def test_between_two_phases_a_run_is_not_stuck(store: Store, clock: SetClock) -> None:
+    """A living process holds no lease then, and neither does whoever is just about to take a run: no false alarm."""
+    rows = Rows(store)
+    clock.pass_by(29)
+    assert find_stuck(store) == []
+    clock.pass_by(100)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        try:
+            with store.begin() as dao:
+                epoch = dao.runs.take_over(rows.run_id)
+                started = psutil.Process(other.pid).create_time()
+                dao.runs.lease(
+                    rows.run_id, epoch, 60, {**asdict(this_driver(epoch)), "pid": other.pid, "started": started}
+                )
+                dao.runs.let_go(rows.run_id, epoch)
+            assert find_stuck(store) == []
+        finally:
+            other.kill()
+    assert [item.kind for item in find_stuck(store)] == ["run"]
 
 
 def test_a_workstream_is_stuck_an_hour_after_the_last_change_of_it_or_its_tasks(store: Store, clock: SetClock) -> None:

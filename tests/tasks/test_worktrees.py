@@ -52,7 +52,7 @@ def test_removing_ours_prunes_nobody_elses(top: Path, run_in: Git, worktree: Wor
     (tmp_path / "theirs").rename(tmp_path / "away")
     lost = open_worktree(worktree.repository, tmp_path / "lost", worktree.commit)
     lost.path.rename(tmp_path / "moved")
-    worktree.repository.prune(worktree.path.parent)
+    worktree.repository.prune(lambda link: link.is_relative_to(worktree.path.parent))
     assert (top / ".git/worktrees/ws-01").exists()
     worktree.remove()
     assert [entry.name for entry in (top / ".git/worktrees").iterdir()] == ["theirs"]
