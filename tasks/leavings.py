@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from prefect_acms.canonical.errors import AcmsError, NotARepository, RepositoryBusy, RepositoryUnfit
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store
@@ -14,6 +16,7 @@ from prefect_acms.tasks.drift import Drift, DriftKind
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.git_drift import strange_commits, worktrees_home
+from prefect_acms.tasks.leases import recorded_driver
 from prefect_acms.tasks.repairs import Repairs, places_of
 from prefect_acms.tasks.standing import Standing, standing_of
 from prefect_acms.tasks.telling import Found
@@ -58,8 +61,17 @@ class Leavings:
             self._found.leave(run.id, run.repo_root, f"{busy}; it is looked at next time", needs_person=False)
         except (AcmsError, OSError) as problem:
             self._found.leave(run.id, run.repo_root, f"it could not be put right: {problem}")
+        except ValidationError as problem:
+            where = ", ".join(".".join(map(str, error["loc"])) for error in problem.errors())
+            told = f"its stored configuration is not of this version: {where}"
+            self._found.leave(run.id, run.repo_root, told, needs_person=False)
 
     def _look_at(self, run: RunRow) -> None:
+        driver = recorded_driver(run)
+        if driver is not None and not driver.is_here:
+            told = f"what it has left is on the machine {driver.host}: `acms reconcile` there looks at it"
+            self._found.leave(run.id, run.repo_root, told, needs_person=False)
+            return
         standing = standing_of(run, self._now)
         if standing is Standing.DRIVEN:
             self._driven.add(run.repo_root)

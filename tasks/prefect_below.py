@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
@@ -12,6 +13,7 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect_acms.canonical.clock import utc_moment
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.run import RunState
+from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.bridge import task_state
 from prefect_acms.tasks.drift import Drift, DriftKind
 from prefect_acms.tasks.driving import COMPLETED
@@ -67,9 +69,14 @@ class _Below:
         )
 
     def _task_state(self, task: TaskRun) -> State[Any]:
-        rows = [row for row in self._known.tasks if row.prefect_task_run_id == str(task.id)]
-        ended = [row for row in rows if row.state in MACHINES["task"].terminal]
-        return task_state(ended[0]) if ended else self._without_row()
+        row = self._ended.get(str(task.id))
+        return task_state(row) if row is not None else self._without_row()
+
+    @cached_property
+    def _ended(self) -> Mapping[str, TaskRow]:
+        """The tasks that have ended, by the Prefect task run of each."""
+        ended = [row for row in self._known.tasks if row.state in MACHINES["task"].terminal]
+        return {row.prefect_task_run_id: row for row in reversed(ended) if row.prefect_task_run_id}
 
     def _phase_state(self, flow_run: FlowRun) -> State[Any]:
         name = self._books.flow_names.get(flow_run.flow_id, "").removeprefix("acms-")

@@ -94,7 +94,10 @@ class Repairs:
         look: Callable[[], Iterable[Drift | None]],
         put_right: Callable[[], object],
     ) -> None:
-        """Look, and if something is left, look again and put it right while nobody else works in the repository."""
+        """Look, and if something is left, look again and put it right while nobody else works in the repository.
+
+        A last look says what could not be put right.
+        """
         if not any(look()):
             return
         with self._held(repository):
@@ -104,8 +107,12 @@ class Repairs:
             drifts = [] if moved_on else [drift for drift in look() if drift is not None]
             if drifts:
                 put_right()
+            still = {(drift.kind, drift.entity) for drift in look() if drift is not None} if drifts else set()
         for drift in drifts:
-            self._tell(drift)
+            if (drift.kind, drift.entity) in still:
+                self._found.leave(run.id, drift.entity, f"{drift.sentence}; that could not be put right")
+            else:
+                self._tell(drift)
 
     @staticmethod
     def _held(repository: Repository) -> AbstractContextManager[None]:

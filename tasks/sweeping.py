@@ -22,7 +22,7 @@ from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.dao.uet_workers import UetWorkerRow
 from prefect_acms.dao.workers import WorkerRow
 from prefect_acms.tasks.gone import is_gone
-from prefect_acms.tasks.health import age_sec, health_of
+from prefect_acms.tasks.health import age_sec, health_of, stored_settings
 from prefect_acms.tasks.leases import driver_of
 from prefect_acms.tasks.recovery import lose_worker
 from prefect_acms.tasks.retries import retry_delay
@@ -124,7 +124,7 @@ def _lose(dao: UnitOfWork, task: TaskRow, reason: str) -> None:
     run = dao.runs.get(task.run_id)
     if run.state not in MACHINES["run"].terminal:
         dao.runs.take_over(run.id)
-    resilience = ResilienceSettings.model_validate(run.config.get("resilience", {}))
+    resilience = stored_settings(ResilienceSettings, run, "resilience")
     delay = timedelta(seconds=retry_delay(resilience, task.retry_count, seed=task.id))
     lose_worker(dao, task, reason, now=utc_text(dao.store.clock() + delay))
 

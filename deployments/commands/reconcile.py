@@ -24,8 +24,8 @@ def reconcile(run: str | None, database_url: str | None, *, as_json: bool) -> in
     RUN is an id, a unique part of it, or `latest`; without it, all runs are compared that have not ended, or ended in
     the last 7 days, or were never compared. The store is right: what differs is put right where a rule allows it, and
     told as an event of the run. What a living process drives is left alone, unless Prefect was told to cancel it. Done
-    twice, the second time finds nothing. The exit code is 0, or 1 when something needs a person or the Prefect server
-    could not be asked. The JSON has the keys looked_at, drifts, left_alone, resumable and server.
+    twice, the second time finds nothing. The exit code is 0, or 1 when something newly found needs a person or the
+    Prefect server could not be asked. The JSON has the keys looked_at, drifts, left_alone, resumable and server.
     """
     from prefect_acms.deployments.existing import existing_store, found_store
     from prefect_acms.deployments.lookup import find_run

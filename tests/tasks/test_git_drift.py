@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,14 @@ from driven import repository_of, started_run
 from operated import leave
 from repositories import git
 
+from prefect_acms.blocks.config import HealthSettings
 from prefect_acms.dao.audit import verify
 from prefect_acms.dao.home import acms_home
 from prefect_acms.dao.store import Store
 from prefect_acms.tasks.cancelling import cancel_run
 from prefect_acms.tasks.driving import Drive, drive_run, release_run
+from prefect_acms.tasks.health import health_of
+from prefect_acms.tasks.leases import this_driver
 from prefect_acms.tasks.leavings import Leavings
 from prefect_acms.tasks.locks import repository_lock
 from prefect_acms.tasks.preparation import prepared_worktree
@@ -217,3 +221,44 @@ def test_a_repository_in_which_somebody_works_is_looked_at_next_time(ended: Driv
 def _process(mark: str) -> subprocess.Popen[bytes]:
     """A process that says whose it is, as tools do."""
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, RUN_MARK: mark})
+
+
+def test_what_lies_on_another_machine_is_not_looked_at(drive: Drive) -> None:
+    """Its repository is not here, which says nothing; and no event is written into the trail of a run that goes on."""
+    there = asdict(replace(this_driver(drive.epoch), host="elsewhere"))
+    with drive.begin() as dao:
+        dao.runs.lease(drive.run_id, drive.epoch, 60, there)
+    shutil.rmtree(drive.repository.top)
+    found = _look(drive.store, drive.run_id)
+    assert (_kinds(found), [drift.needs_person for drift in found.left_alone]) == ([], [False])
+    assert "machine elsewhere" in found.left_alone[0].sentence
+
+
+def test_a_run_of_another_version_keeps_nobody_from_the_others(drive: Drive) -> None:
+    """A setting that this version does not know is named, and what it knows of the rest still holds."""
+    config = {**drive.config.model_dump(mode="json"), "health": {"lost_after_sec": 700, "gone": 1}, "older": True}
+    with drive.begin() as dao:
+        dao.runs.change(drive.run_id, config=config)
+    leave(drive)
+    found = _look(drive.store, drive.run_id)
+    assert "not of this version: health.gone, older" in found.left_alone[0].sentence
+    with drive.store.begin(read_only=True) as dao:
+        assert health_of(dao.runs.get(drive.run_id), HealthSettings()).lost_after_sec == 700
+
+
+@pytest.mark.skipif(shutil.which("chattr") is None, reason="nothing here makes a file that can't be removed")
+def test_what_can_not_be_removed_is_said_and_not_called_put_away(ended: Drive) -> None:
+    """Pass after pass the same, without an event each time."""
+    stuck = acms_home() / "worktrees" / ended.run_id / "1" / "ws-01" / "owned by somebody else"
+    stuck.parent.mkdir(parents=True)
+    stuck.touch()
+    if subprocess.run(["chattr", "+i", str(stuck)], check=False, capture_output=True).returncode != 0:
+        pytest.skip("the file system knows no immutable files")
+    try:
+        for _ in range(2):
+            found = _look(ended.store, ended.run_id)
+            assert (_kinds(found), len(found.left_alone)) == ([], 1)
+            assert "could not be put right" in found.left_alone[0].sentence
+    finally:
+        subprocess.run(["chattr", "-i", str(stuck)], check=True)
+    assert _kinds(_look(ended.store, ended.run_id)) == ["worktrees"]

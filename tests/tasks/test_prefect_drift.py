@@ -209,6 +209,14 @@ def test_a_retry_that_is_on_its_way_is_waited_for(
     _assert_in_step(later)
 
 
+def test_a_retry_that_waits_for_a_worker_may_wait(repository: Path, canonical_url: str, later: Store) -> None:
+    """A pool that is paused or full is no drift, however long it is."""
+    drive, flow_run = _left(repository, canonical_url, Crashed())
+    set_state(flow_run, Scheduled())
+    done = reconcile_here(later)
+    assert (done.drifts, done.resumable) == ((), (drive.run_id,))
+
+
 def test_a_flow_run_that_prefect_has_lost_is_told_once(repository: Path, canonical_url: str, store: Store) -> None:
     """Nothing can be done about it, and nobody has to."""
     drive, flow_run = _canceled(repository, canonical_url, Cancelled())
