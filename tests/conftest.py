@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ _OF_THIS_PYTEST = ("PYTEST_ADDOPTS", "PYTEST_XDIST_")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give each worker of the session a home before Prefect is imported, since it reads its settings then."""
+    # A shell that starts us in the background lets us ignore Ctrl-C, and all that we start: some tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     homes = Path(tempfile.mkdtemp(prefix="acms-tests-"))
     config.stash[_HOMES] = homes
     prefixes = ("GIT_", *(_OF_THIS_PYTEST if _runs_tests(config) else ()))
