@@ -52,7 +52,12 @@ class Board:
 
     def look(self, run_id: str | None, store: Store) -> None:
         """Read where the run stands, unless that was done a moment ago."""
-        if run_id is None or self._now() - self._looked < LOOK_EVERY_SEC:
+        if self._now() - self._looked >= LOOK_EVERY_SEC:
+            self.look_now(run_id, store)
+
+    def look_now(self, run_id: str | None, store: Store) -> None:
+        """Read where the run stands."""
+        if run_id is None:
             return
         self._looked = self._now()
         with store.begin(read_only=True) as dao:

@@ -85,3 +85,5 @@ class Progress:
                     board.look(story.run_id, store)
         if store is not None:
             story.finish(store)
+            if board is not None:
+                board.look_now(story.run_id, store)
