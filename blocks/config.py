@@ -8,6 +8,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from prefect_acms.blocks.guardrails import GuardrailSettings
+from prefect_acms.blocks.section import Section
+
 
 class Mode(StrEnum):
     """How far a run goes."""
@@ -23,12 +26,6 @@ class ClusterBy(StrEnum):
 
     CATEGORY = "category"
     PROXIMITY = "proximity"
-
-
-class Section(BaseModel):
-    """A group of settings; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DiscoverySettings(Section):
@@ -54,26 +51,6 @@ class ClusteringSettings(Section):
 
     by: ClusterBy = Field(default=ClusterBy.CATEGORY, description="category, or proximity of files")
     max_files: int = Field(default=10, ge=1, description="files a workstream at most")
-
-
-class PatchLimits(Section):
-    """What one patch may touch at most."""
-
-    max_files: int = Field(default=50, ge=1, description="files a patch")
-    max_lines_per_file: int = Field(default=500, ge=1, description="changed lines a file")
-    max_bytes: int = Field(default=10 * 1024 * 1024, ge=1, description="bytes a patch")
-    allow_binary: bool = Field(default=False, description="whether a patch may hold binary hunks")
-    allow_executable: bool = Field(default=False, description="whether a patch may make a file executable")
-
-
-class GuardrailSettings(Section):
-    """What no patch may do; fails closed."""
-
-    limits: PatchLimits = Field(default=PatchLimits(), description="limits of one patch")
-    protected_paths: tuple[str, ...] = Field(
-        default=(".gitattributes", ".gitmodules", ".github/", ".gitlab-ci.yml", ".acms_runs/", ".ci/"),
-        description="gitwildmatch patterns of files that no patch may change",
-    )
 
 
 class GateSettings(Section):

@@ -8,7 +8,7 @@ from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl
 
 from prefect_acms.blocks.appearance import DOCUMENTATION, SECRET_LOGO
-from prefect_acms.blocks.config import GuardrailSettings
+from prefect_acms.blocks.guardrails import GuardrailSettings
 
 
 class GuardrailPolicy(Block):

@@ -23,7 +23,7 @@ _JUDGED_AGAIN = "its driver was lost while it was judged; it is judged again"
 
 def validated(bench: Bench, diff: bytes) -> Validation:
     """What the guardrails say of a diff that was made on this bench."""
-    rails = bench.drive.config.guardrails
+    rails = bench.drive.guardrails
     return validate_patch(
         diff,
         limits=bench.pattern.limits or rails.limits,

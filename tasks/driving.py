@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prefect_acms.blocks.config import PipelineConfig
+from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.canonical.errors import (
     NotARepository,
     NotFound,
@@ -131,6 +132,11 @@ class Drive:
     def patterns(self) -> PatternIndex:
         """The pattern index of the run, read once, as the tools are."""
         return PatternIndex.load(self.config.execution.tool_files)
+
+    @cached_property
+    def guardrails(self) -> GuardrailSettings:
+        """What no patch of the run may do, read once."""
+        return self.config.guardrails
 
     @property
     def folder(self) -> Path:

@@ -94,6 +94,14 @@ def outside_scope(paths: Iterable[str], scope: Sequence[str]) -> tuple[str, ...]
 
 
 def protected_among(paths: Iterable[str], protected: Sequence[str]) -> tuple[str, ...]:
-    """The paths that a protecting pattern covers, sorted; patterns are read as git reads .gitignore."""
-    spec = GitIgnoreSpec.from_lines(protected)
+    """The paths that a protecting pattern covers, sorted; upper and lower case are the same to some file systems."""
+    asked = set(paths)
+    folded = {path.casefold(): path for path in asked}
+    in_any_case = covered(folded, [pattern.casefold() for pattern in protected])
+    return tuple(sorted({*covered(asked, protected), *(folded[path] for path in in_any_case)}))
+
+
+def covered(paths: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """The paths that these patterns cover, sorted; patterns are read as git reads .gitignore."""
+    spec = GitIgnoreSpec.from_lines(patterns)
     return tuple(sorted(path for path in set(paths) if spec.match_file(path)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypeVar
 
-from prefect_acms.blocks.config import HealthSettings, Section
+from prefect_acms.blocks.config import HealthSettings
+from prefect_acms.blocks.section import Section
 from prefect_acms.canonical.clock import utc_moment
 from prefect_acms.dao.runs import RunRow
 

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchSet
 
-from prefect_acms.blocks.config import PatchLimits
+from prefect_acms.blocks.guardrails import PatchLimits
 from prefect_acms.canonical.errors import GitFailed
 from prefect_acms.tasks.diffs import FileDiff, NotADiff, read_diff
 from prefect_acms.tasks.git import Repository, run_git

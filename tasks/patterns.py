@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from prefect_acms.blocks.config import PatchLimits
+from prefect_acms.blocks.guardrails import Operation, PatchLimits
 from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.errors import InvalidDocument, UnknownName
 from prefect_acms.tasks.documents import invalid, read_toml
 from prefect_acms.tasks.gaps import Gap
 
 SHIPPED = Path(__file__).with_name("patterns.toml")
-
-
-class Operation(StrEnum):
-    """What a pattern can forbid a patch to do to a file."""
-
-    CREATE = "create"
-    DELETE = "delete"
-    RENAME = "rename"
 
 
 class Pattern(BaseModel):

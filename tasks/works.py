@@ -85,7 +85,7 @@ def _chosen(bench: Bench) -> ToolSpec:
         profile,
         bench.files,
         scope=task.file_scope,
-        protected=drive.config.guardrails.protected_paths,
+        protected=drive.guardrails.protected_paths,
         ceiling=ceiling,
     )
     with drive.begin() as dao:

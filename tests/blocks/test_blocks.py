@@ -14,8 +14,9 @@ from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 
 from prefect_acms import blocks
 from prefect_acms.blocks.canonical_store import CanonicalStore
-from prefect_acms.blocks.config import GuardrailSettings, PatchLimits, ResilienceSettings
+from prefect_acms.blocks.config import ResilienceSettings
 from prefect_acms.blocks.guardrail_policy import GuardrailPolicy
+from prefect_acms.blocks.guardrails import GuardrailSettings, PatchLimits
 from prefect_acms.blocks.resilience_policy import ResiliencePolicy
 from prefect_acms.blocks.tool_profile import ToolProfile
 from prefect_acms.blocks.tool_spec import ToolSpec

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from prefect_acms.blocks.config import GuardrailSettings
+from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.blocks.tool_spec import Tier
 from prefect_acms.canonical.errors import GuardrailViolation
 from prefect_acms.tasks.guardrails import check_paths, check_task, outside_scope, protected_among

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prefect_acms.blocks.config import GuardrailSettings, PatchLimits
+from prefect_acms.blocks.guardrails import GuardrailSettings, PatchLimits
 from prefect_acms.tasks.diffs import read_diff, unquoted
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.patches import Rule, Validation, validate_patch
