@@ -44,6 +44,7 @@ The class writes the sentence, the raise site passes the facts::
     └── GitFailed                     a git command failed
         ├── PatchDoesNotApply
         ├── MergeConflict
+        ├── RevertConflict            what came later is on the same lines
         └── RefMoved                  compare-and-swap on a ref lost
 """
 
@@ -218,7 +219,7 @@ class RunEnding(TransitionError):
 class RollbackRefused(TransitionError):
     """The compensation plan of a committed patch can't be carried out; nothing was changed."""
 
-    sentence = "patch {patch_id} can't be rolled back: {problem}"
+    sentence = "{what} can't be rolled back: {problem}"
 
 
 class StateAssignmentRefused(TransitionError):
@@ -303,6 +304,12 @@ class MergeConflict(GitFailed):
     """Two branches change the same lines."""
 
     sentence = "merging {branch} into {into} conflicts in {files}"
+
+
+class RevertConflict(GitFailed):
+    """A commit can't be taken back: what came after it is on the same lines."""
+
+    sentence = "commit {commit} can't be taken back: what came later is on the same lines of {files}"
 
 
 class RefMoved(GitFailed):

@@ -20,17 +20,14 @@ class BranchMove:
     entry: LedgerRow
     """The patch's entry as it was before: while its state is that one, the rows have not followed."""
     ref: str
-    old: str
+    old: str | None
     new: str | None
-    """Where the branch is to be; None deletes it."""
+    """Where the branch is to be; None deletes it, as None before makes it."""
 
     def make(self, dao: UnitOfWork) -> None:
         """Move the branch, in the unit of work that keeps a take-over waiting; raises Superseded or RefMoved."""
         dao.check_epoch(self.drive.run_id, self.drive.epoch)
-        if self.new is None:
-            self.drive.repository.delete_ref(self.ref, self.old)
-        else:
-            self.drive.repository.move_ref(self.ref, self.new, self.old)
+        self._swap(self.old, self.new)
 
     def undo(self) -> None:
         """Put the branch back where it was, unless the rows were stored after all, or it was never moved."""
@@ -38,7 +35,14 @@ class BranchMove:
             stored = dao.ledger.get(self.entry.id).state
         if stored == self.entry.state:
             with suppress(RefMoved):
-                self.drive.repository.move_ref(self.ref, self.old, self.new)
+                self._swap(self.new, self.old)
+
+    def _swap(self, old: str | None, new: str | None) -> None:
+        repository = self.drive.repository
+        if new is not None:
+            repository.move_ref(self.ref, new, old)
+        elif old is not None:
+            repository.delete_ref(self.ref, old)
 
 
 @contextmanager

@@ -47,12 +47,18 @@ def has_tests(drive: Drive) -> bool:
 def baseline_of(drive: Drive) -> Baseline:
     """What the gates say of the base commit; they are run once a run."""
     if drive.baseline is None:
-        worktree, environment = prepared_worktree(drive, BASE, drive.base_commit)
-        gates = find_gates(worktree.path, drive.config.gates, environment)
-        results = {}
-        for gate in gates:
-            results[gate.gate_type] = judged_base(drive, gate, worktree, environment)
-            worktree.reset()
-        drive.baseline = Baseline(gates, results)
-        drive.baseline.remember(drive.repository.tree_of(drive.base_commit), ())
+        drive.baseline = baseline_at(drive, BASE, drive.base_commit)
     return drive.baseline
+
+
+def baseline_at(drive: Drive, key: str, commit: str) -> Baseline:
+    """What the gates of that commit say of it, in the worktree of that key."""
+    worktree, environment = prepared_worktree(drive, key, commit)
+    gates = find_gates(worktree.path, drive.config.gates, environment)
+    results = {}
+    for gate in gates:
+        results[gate.gate_type] = judged_base(drive, gate, worktree, environment)
+        worktree.reset()
+    baseline = Baseline(gates, results)
+    baseline.remember(drive.repository.tree_of(commit), ())
+    return baseline

@@ -1,26 +1,56 @@
-"""Reverts as git sees them: the tree without a commit, and the later commits that build on it."""
+"""Reverts as git sees them: the tree without some commits, and the later commits that build on them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from prefect_acms.canonical.errors import MergeConflict
+from prefect_acms.canonical.errors import MergeConflict, RevertConflict
 from prefect_acms.tasks.git import Repository, run_git, text_of
 
 
 def reverted_tree(repository: Repository, commit: str, head: str, when: datetime) -> str:
-    """The tree of `head` without what `commit` has changed; raises MergeConflict with the files."""
+    """The tree of `head` (a commit or a tree) without what `commit` has changed; raises MergeConflict with the files.
+
+    `head` need not descend from the commit: it is enough that it holds the same change.
+    """
     return _merged(repository, base=commit, ours=head, theirs=f"{commit}^", when=when)
 
 
-def builds_on(repository: Repository, later: str, commit: str, when: datetime) -> bool:
-    """Whether a later commit can't be had without an earlier one: they change the same lines, or lines side by side."""
-    try:
-        _merged(repository, base=f"{later}^", ours=f"{commit}^", theirs=later, when=when)
-    except MergeConflict:
-        return True
-    return False
+def reverted_trees(repository: Repository, commits: Sequence[str], head: str, when: datetime) -> tuple[str, ...]:
+    """The trees of `head` without the first commit, without the first two, and so on; raises RevertConflict."""
+    trees: list[str] = []
+    for commit in commits:
+        try:
+            trees.append(reverted_tree(repository, commit, trees[-1] if trees else head, when))
+        except MergeConflict as conflict:
+            raise RevertConflict(commit=commit, files=conflict.facts["files"]) from conflict
+    return tuple(trees)
+
+
+def first_in_the_way(
+    repository: Repository, gone: Sequence[str], stuck: str, head: str, when: datetime, *, passing: Collection[str]
+) -> str | None:
+    """The oldest commit between `stuck` and `head` from which on `stuck` can't be taken back, if there is one.
+
+    `gone` are the commits that are taken back, the newest first; neither they nor the `passing` ones are blamed.
+    """
+    touched = set(repository.changed_files(f"{stuck}^", stuck))
+    for later in _descendants(repository, stuck, head):
+        if later in gone or later in passing or touched.isdisjoint(repository.changed_files(f"{later}^", later)):
+            continue
+        there = [commit for commit in gone if repository.is_ancestor(commit, later)]
+        try:
+            reverted_trees(repository, there, later, when)
+        except RevertConflict:
+            return later
+    return None
+
+
+def in_order(repository: Repository, commits: Collection[str], base: str) -> list[str]:
+    """These commits, the newest first, parents after children."""
+    listed = text_of(run_git(["rev-list", "--topo-order", *sorted(commits), f"^{base}"], cwd=repository.top)).split()
+    return [commit for commit in listed if commit in commits]
 
 
 def is_checked_out(repository: Repository, ref: str) -> bool:
@@ -33,6 +63,12 @@ def rollback_message(title: str, reason: str, trailers: Sequence[tuple[str, str]
     """The message of a commit that takes another one back."""
     said = " ".join(reason.split())
     return "\n".join([f'Revert "{title}"', "", said, "", *(f"{key}: {value}" for key, value in trailers), ""])
+
+
+def _descendants(repository: Repository, commit: str, head: str) -> list[str]:
+    """The commits between the two that build on the first, oldest first, without merges."""
+    asked = ["rev-list", "--reverse", "--topo-order", "--no-merges", "--ancestry-path", f"{commit}..{head}"]
+    return text_of(run_git(asked, cwd=repository.top)).split()
 
 
 def _merged(repository: Repository, *, base: str, ours: str, theirs: str, when: datetime) -> str:

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from prefect_acms.canonical.gap import GapState, GapTrigger
+from prefect_acms.canonical.patch import PatchState
 from prefect_acms.dao.store import Store
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.git import Repository
-from prefect_acms.tasks.landing import Landed, landed_commits
+from prefect_acms.tasks.landing import Landed, Made, landed_commits
 from prefect_acms.tasks.summary_model import Counts, GapRecord, Reason, Summary, ToolRecord
 from prefect_acms.tasks.summary_records import (
     gap_record,
@@ -35,7 +36,7 @@ def build_summary(store: Store, run_id: str, repository: Repository | None = Non
     """
     with store.begin(read_only=True) as dao:
         rows = read_rows(dao, run_id)
-    landed = landed_commits(repository, rows.run) if repository is not None else Landed()
+    landed = landed_commits(repository, rows.run, _made(rows)) if repository is not None else Landed()
     gaps = tuple(gap_record(row, landed) for row in rows.gaps)
     return Summary(
         run=run_record(rows.run, landed),
@@ -49,6 +50,14 @@ def build_summary(store: Store, run_id: str, repository: Repository | None = Non
         gates=tuple(gate_record(row) for row in rows.gates),
         tools=_tools(rows),
     )
+
+
+def _made(rows: Rows) -> list[Made]:
+    return [
+        Made(entry.commit_sha, rows.patches[entry.patch_id].files, entry.state == PatchState.ROLLED_BACK)
+        for entry in rows.entries
+        if entry.commit_sha is not None
+    ]
 
 
 def _counts(gaps: Sequence[GapRecord], rows: Rows) -> Counts:

@@ -151,7 +151,9 @@ class PatchRecord(Record):
     task_id: str
     workstream_id: str | None = None
     state: str
-    on_branch: bool = Field(default=False, description="its commit is reachable from the result branch")
+    on_branch: bool = Field(
+        default=False, description="its commit is reachable from the result branch, and was not rolled back"
+    )
     commit: str | None = None
     files: tuple[str, ...] = ()
     lines_added: int = 0

@@ -170,7 +170,7 @@ def patch_record(entry: LedgerRow, rows: Rows, landed: Landed) -> PatchRecord:
         task_id=entry.task_id,
         workstream_id=entry.workstream_id,
         state=entry.state,
-        on_branch=entry.commit_sha in landed.commits,
+        on_branch=entry.commit_sha in landed.commits and entry.state != PatchState.ROLLED_BACK,
         commit=entry.commit_sha,
         files=tuple(patch.files),
         lines_added=patch.lines_added,

@@ -28,8 +28,8 @@ from prefect_acms.tasks.closing import put_away
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.landing import REVERTS, landed_commits
 from prefect_acms.tasks.overrides import override
-from prefect_acms.tasks.reverts import builds_on, is_checked_out, reverted_tree, rollback_message
-from prefect_acms.tasks.rollback_plans import TRAILER
+from prefect_acms.tasks.reverts import first_in_the_way, is_checked_out, reverted_tree, reverted_trees, rollback_message
+from prefect_acms.tasks.rollback_sites import TRAILER
 from prefect_acms.tasks.summary import build_summary
 
 ADA = {"operator": "ada", "reason": "it broke the shop"}
@@ -158,7 +158,8 @@ def test_what_later_tasks_have_committed_is_named_and_rolled_back_first(tmp_path
     first = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
     second = shop.fix("ws-02", ("B = 1", "B = 2"), file="b.py")
     shop.ends()
-    assert f"have committed {second}: roll back those first" in shop.refused(RollbackRefused, first)
+    sentence = shop.refused(RollbackRefused, first)
+    assert f"roll them back first or with it: {second} (its task comes after that of {first})" in sentence
     override(shop.store, "rollback-patch", second, **ADA)
     override(shop.store, "rollback-patch", first, **ADA)
     assert shop.shown() == FILES["a.py"]
@@ -195,7 +196,7 @@ def test_a_run_that_is_driven_is_not_touched(tmp_path: Path, canonical_url: str)
     assert "is checked out" in shop.refused(RollbackRefused, patch)
     git(shop.repository.top, "checkout", "-q", "main")
     git(shop.repository.top, "branch", "-q", "-D", f"acms/{shop.drive.run_id}")
-    assert "is not on branch" in shop.refused(RollbackRefused, patch)
+    assert "is gone: say by --onto BRANCH where it was merged" in shop.refused(RollbackRefused, patch)
 
 
 def test_a_patch_of_a_run_that_was_left_is_taken_back_too(tmp_path: Path, canonical_url: str) -> None:
@@ -290,5 +291,7 @@ def test_a_commit_is_reverted_out_of_the_middle(tmp_path: Path) -> None:
     assert (repository.content(tree, "a.py") or b"").decode() == FILES["a.py"].replace("A0 = 1", "A0 = 4")
     with pytest.raises(MergeConflict):
         reverted_tree(repository, first, third, START)
-    assert builds_on(repository, third, first, START)
-    assert not builds_on(repository, second, first, START)
+    assert first_in_the_way(repository, [first], first, third, START, passing=()) == third
+    assert first_in_the_way(repository, [second], second, third, START, passing=()) is None
+    trees = reverted_trees(repository, [third, first], third, START)
+    assert (repository.content(trees[-1], "a.py") or b"").decode() == FILES["a.py"].replace("A11 = 1", "A11 = 3")

@@ -1,0 +1,83 @@
+"""Where on a branch the change of a patch is: as its own commit, as a copy of it, or inside a squashed one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from prefect_acms.dao.ledger import LedgerRow
+from prefect_acms.tasks.git import Repository, run_git, text_of
+
+_NAMED = re.compile(r"^\s*ACMS-Patch: (\S+)\s*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """The changes of a run on a branch that ends at `head`; `whole` is the run's own head, if it is still known."""
+
+    repository: Repository
+    base: str
+    head: str
+    whole: str | None
+
+    def commit_of(self, entry: LedgerRow) -> str | None:
+        """The commit that holds the patch's change, or that did before it was squashed; None: it is not on the branch.
+
+        A merge or a fast-forward brings the commit itself. A rebase brings one with its trailer, or with the same
+        patch-id; a squash one that names several patches, or that has the patch-id of the whole run: of such a one
+        only the patch's own change is meant.
+        """
+        repository, own = self.repository, str(entry.commit_sha)
+        if repository.is_ancestor(own, self.head):
+            return own
+        known = repository.find(own) is not None
+        copy = self._by_name.get(entry.patch_id) or (
+            self._by_diff.get(self._patch_id(f"{own}^", own)) if known else None
+        )
+        if copy is not None and len(self._names[copy]) <= 1:
+            return copy
+        is_squashed = copy is not None or self._holds_whole_run
+        return own if known and is_squashed else None
+
+    def landing_of(self, commits: Collection[str]) -> str | None:
+        """The oldest commit of the branch's own line, its first parents, that has any of these commits behind it."""
+        line = text_of(self._git("rev-list", "--reverse", "--first-parent", self.head, f"^{self.base}")).split()
+        return next((step for step in line if any(self.repository.is_ancestor(one, step) for one in commits)), None)
+
+    @cached_property
+    def _names(self) -> Mapping[str, frozenset[str]]:
+        """The patches that each commit names, in its trailers or in what a squash made of them."""
+        told = self._git("log", "-z", "--no-merges", "--format=%H%n%B", self.head, f"^{self.base}")
+        parts = [part.partition("\n") for part in text_of(told).split("\0")]
+        return defaultdict(frozenset, {commit: frozenset(_NAMED.findall(text)) for commit, _, text in parts})
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, str]:
+        return {patch: commit for commit, patches in self._names.items() for patch in patches}
+
+    @cached_property
+    def _by_diff(self) -> Mapping[str, str]:
+        """The commits by patch-id."""
+        shown = self._git("log", "-p", "--no-merges", "--no-ext-diff", "--no-textconv", self.head, f"^{self.base}")
+        return self._ids_of(shown.stdout)
+
+    @cached_property
+    def _holds_whole_run(self) -> bool:
+        """Whether one commit of the branch is all that the run has made."""
+        return self.whole is not None and self._patch_id(self.base, self.whole) in self._by_diff
+
+    def _patch_id(self, old: str, new: str) -> str:
+        # the form in which `log -p` shows it, so that the same change has the same id
+        diff = self._git("diff-tree", "-p", "-M", "--no-ext-diff", "--no-textconv", old, new).stdout
+        return next(iter(self._ids_of(b"commit " + b"0" * 40 + b"\n\n" + diff)), "")
+
+    def _ids_of(self, shown: bytes) -> dict[str, str]:
+        done = run_git(["patch-id", "--stable"], cwd=self.repository.top, input=shown)
+        return dict(line.split(" ", 1) for line in text_of(done).splitlines())
+
+    def _git(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return run_git(arguments, cwd=self.repository.top)
