@@ -159,13 +159,15 @@ class StateDao(Deciding[S]):
         columns: Values | None = None,
     ) -> Cause:
         store = self._unit.store
-        cause = Cause(str(trigger), utc_text(store.clock()), operator=operator, epoch=epoch, version=version)
+        cause = Cause(str(trigger), utc_text(store.clock()), epoch=epoch, version=version)
         if columns:
             self._refuse_own(columns)
             self._refuse_fixed(columns)
             cause.columns = columns
         if to is not None:
             cause.to = stored_name(self.entity, to)
+        if operator is not None:
+            cause.operator = store.scrubber.text(operator)
         if reason is not None:
             cause.reason = store.scrubber.text(str(reason))
         if metadata:
