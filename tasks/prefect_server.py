@@ -34,7 +34,7 @@ UNREACHABLE = (httpx.HTTPError, PrefectException, OSError)
 ANSWER_SEC = 3.0
 """Seconds in which a server that is there says so."""
 
-START_SEC = 10.0
+START_SEC = 30.0
 """The same before anything was begun, when it is worth while to wait for a slow one."""
 
 RETRIES = 3

@@ -17,8 +17,8 @@ from typing import Any, Self
 import httpx
 from campaign_checks import problems_of
 from campaign_inspection import Facts, Inspection, Problem
-from campaign_plans import drawn
-from campaign_points import Kind
+from campaign_plans import Plan, drawn
+from campaign_points import Blow, Kind
 from campaign_processes import ForkServer
 from campaign_records import Record
 from campaign_repositories import SHAPES, Shape
@@ -119,6 +119,33 @@ class Campaign:
         if not problems:
             shutil.rmtree(folder)
         return record
+
+    def fill(self, shape: Shape, blow: Blow, disk: Path) -> Record:
+        """A run whose disk is full from a point on; with room again it is resumed, and everything is checked."""
+        reference = self.reference(shape)
+        began = time.monotonic()
+        notes = self.folder / f"full-{blow.kind}-{blow.number}"
+        site = Site.made(disk / "site", shape, self.database, elsewhere=notes)
+        site.attempt(self.server, blow)
+        (disk / "rest").unlink()
+        site.attempt(self.server, None)
+        plan = Plan(self.seed, blow.number, shape, has_database=True, draws=())
+        # git leaves the object that it could not write whole, and removes it with its next gc
+        problems = tuple(problem for problem in self._problems(site, reference) if "tmp_obj_" not in problem.details)
+        return Record(plan, tuple(site.attempts), problems, time.monotonic() - began, notes)
+
+    def interrupt(self, shape: Shape, blow: Blow) -> Record:
+        """A run whose user presses Ctrl-C at a point: it is canceled, with nothing left of its work."""
+        began = time.monotonic()
+        site = Site.made(self.folder / f"interrupt-{blow.kind}-{blow.number}", shape, self.database)
+        site.attempt(self.server, blow)
+        with inspected(site) as inspection:
+            assert inspection is not None
+            problems = list(problems_of(inspection, None))
+            if inspection.run.state != "canceled":
+                problems.append(Problem("the run is canceled", f"it is {inspection.run.state}"))
+        plan = Plan(self.seed, blow.number, shape, has_database=True, draws=())
+        return Record(plan, tuple(site.attempts), tuple(problems), time.monotonic() - began, site.folder)
 
     def _problems(self, site: Site, reference: Reference) -> Iterator[Problem]:
         last = site.attempts[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 PACKAGE = "prefect_acms"
@@ -35,10 +37,16 @@ class When(StrEnum):
 
 
 class Reach(StrEnum):
-    """Who dies: the process group of the driver, as a supervisor kills it; or its git and tools too, as a reboot."""
+    """Who dies: the process group of the driver, as a supervisor kills it; or its git and tools too, as a reboot.
+
+    With `INTERRUPT` somebody presses Ctrl-C, which the whole process group hears; with `DISK` nobody dies: the disk of
+    the site is full from the point on.
+    """
 
     GROUP = "group"
     TREE = "tree"
+    INTERRUPT = "interrupt"
+    DISK = "disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,7 @@ class Watch:
         self.counts: Counter[Kind] = Counter()
         self._blow = blow
         self._lock = threading.Lock()
+        self._disk_is_full = False
 
     def install(self) -> None:
         """Put a look around each commit of the store, each git command, each outbox write, each tool.
@@ -129,6 +138,8 @@ class Watch:
         with self._lock:
             self.counts[kind] += 1
             number = self.counts[kind]
+        if self._disk_is_full:
+            fill_disk()  # what was removed since then has made room
         self._strike_at(kind, When.BEFORE, number)
         return number
 
@@ -147,12 +158,36 @@ class Watch:
         timer.start()
 
     def _strike(self) -> None:
-        """End here. A whole tree is ended by the fork server, which sees that this process has stopped."""
+        """Do what the blow is. A whole tree is ended by the fork server, which sees that this process stopped."""
         assert self._blow is not None
+        if self._blow.reach is Reach.DISK:
+            self._disk_is_full = True
+            fill_disk()
+            return
+        if self._blow.reach is Reach.INTERRUPT:
+            os.killpg(0, signal.SIGINT)
+            return
         if self._blow.reach is Reach.GROUP:
             os.killpg(0, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGSTOP)
         threading.Event().wait()  # another thread may be the one that takes the signal
+
+
+def rest_of_disk() -> Path:
+    """The file that takes what is left of the disk, beside the folder of the site."""
+    return Path(os.environ["ACMS_HOME"]).parents[1] / "rest"
+
+
+def fill_disk() -> None:
+    """Leave not a byte on the disk of the site."""
+    with rest_of_disk().open("ab", buffering=0) as rest:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while rest.write(b"x" * size):
+                    continue
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
 
 
 class _TornFile(io.RawIOBase):

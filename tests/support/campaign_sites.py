@@ -73,12 +73,14 @@ class Site:
     before: dict[str, str] = field(default_factory=dict)
     """The fingerprint of the user's things before any driver came."""
     attempts: list[Attempt] = field(default_factory=list)
+    elsewhere: Path | None = None
+    """Where logs and results go when the disk of the folder may be full."""
 
     @classmethod
-    def made(cls, folder: Path, shape: Shape, database: Path | None) -> Site:
+    def made(cls, folder: Path, shape: Shape, database: Path | None, elsewhere: Path | None = None) -> Site:
         """A new site, with a copy of a database without rows; where that is none, the first driver makes one."""
         shutil.rmtree(folder, ignore_errors=True)
-        site = cls(folder, shape)
+        site = cls(folder, shape, elsewhere=elsewhere)
         for place in (site.repository, site.home, site.temporary, site.notes):
             place.mkdir(parents=True)
         make_repository(shape, site.repository)
@@ -105,7 +107,7 @@ class Site:
     @property
     def notes(self) -> Path:
         """Logs and results of the drivers."""
-        return self.folder / "notes"
+        return (self.elsewhere or self.folder) / "notes"
 
     @property
     def url(self) -> str:
