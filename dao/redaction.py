@@ -11,12 +11,15 @@ from typing import Any
 from prefect_acms.dao.secret_forms import SHORTEST_SECRET, forms_of
 from prefect_acms.dao.secret_shapes import Shape, shapes_in
 
-__all__ = ["HIDDEN", "KNOWN", "SHORTEST_SECRET", "KnownSecrets", "Redact", "Scrubber", "redact"]
+__all__ = ["HIDDEN", "KNOWN", "KNOWN_SECRET", "SHORTEST_SECRET", "KnownSecrets", "Redact", "Scrubber", "redact"]
 
 Redact = Callable[[str], str]
 """Takes secrets out of a text."""
 
 HIDDEN = "[redacted]"
+
+KNOWN_SECRET = "known secret"  # noqa: S105  # the kind of it
+"""The kind of what is hidden for its value, not for its shape."""
 
 _LOOKS_LIKE_A_KEY = re.compile(
     r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(API|ACCESS|PRIVATE|SIGNING|ENCRYPTION|AUTH)_?KEY|_(KEY|PAT)$",
@@ -66,9 +69,7 @@ class KnownSecrets:
 
     def found(self, text: str) -> list[Shape]:
         """The secrets in a text, in order, known ones and those that only look like one; `redact` hides just these."""
-        known = (
-            [] if self._pattern is None else [Shape("known secret", *m.span()) for m in self._pattern.finditer(text)]
-        )
+        known = [] if self._pattern is None else [Shape(KNOWN_SECRET, *m.span()) for m in self._pattern.finditer(text)]
         return sorted([*known, *shapes_in(text)], key=lambda shape: shape.start)
 
 

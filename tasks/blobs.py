@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prefect_acms.tasks.git import Repository, names_of, run_git
 
@@ -12,7 +12,15 @@ def contents_of(repository: Repository, revision: str, paths: Iterable[str]) -> 
     wanted = set(paths)
     listed = names_of(run_git(["ls-tree", "-r", "-z", "--full-tree", revision], cwd=repository.top).stdout)
     entries = ((fields.split(), name) for fields, _, name in (entry.partition("\t") for entry in listed))
-    blobs = {name: blob for (_, kind, blob), name in entries if name in wanted and kind == "blob"}
+    return read_blobs(
+        repository, {name: blob for (_, kind, blob), name in entries if name in wanted and kind == "blob"}
+    )
+
+
+def read_blobs(repository: Repository, blobs: Mapping[str, str]) -> dict[str, bytes]:
+    """The contents of blobs, by the names that are given to them; one process in all."""
+    if not blobs:
+        return {}
     asked = "".join(f"{blob}\n" for blob in blobs.values()).encode()
     answer = run_git(["cat-file", "--batch"], cwd=repository.top, input=asked).stdout
     found, place = {}, 0

@@ -31,7 +31,7 @@ def validated(bench: Bench, diff: bytes) -> Validation:
         scope=tuple(bench.task.file_scope),
         forbidden=frozenset(bench.pattern.forbidden),
         repository=bench.drive.repository,
-        base=bench.worktree.commit,
+        base=bench.worktree.tree(),
     )
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NoReturn
+from functools import cached_property
+from typing import NamedTuple, NoReturn
+
+from prefect_acms.tasks.diff_names import header_of_move, names_in_header, names_in_lines, names_in_moves
+from prefect_acms.tasks.patch_binaries import BinaryPart, read_parts
 
 _HEADER = re.compile(rb"diff --git (.+)\n")
 _EXTENDED = re.compile(
@@ -14,10 +18,9 @@ _EXTENDED = re.compile(
 )
 _INDEX = re.compile(rb"([0-9a-f]+)\.\.([0-9a-f]+)(?: (\d{6}))?")
 _MODE = re.compile(rb"\d{6}")
-_HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@(.*)\n")
-_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_ESCAPE = re.compile(rb'\\([0-3][0-7]{2}|[abfnrtv"\\])')
-_LETTERS = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+_NUMBER = rb"(0|[1-9]\d{0,8})"
+_HUNK = re.compile(rb"@@ -%b(?:,%b)? \+%b(?:,%b)? @@(.*)\n" % ((_NUMBER,) * 4))
+_PERCENT = re.compile(rb"(?:100|[1-9]?\d)%")
 _NO_NEWLINE = b"\\ No newline at end of file\n"
 
 
@@ -29,9 +32,17 @@ class NotADiff(ValueError):
         super().__init__(f"line {line}: {problem}")
 
 
-@dataclass(frozen=True, slots=True)
+class HunkLine(NamedTuple):
+    """One line of a hunk: its number in the patch, its sign, and its text with its end, if it has one."""
+
+    number: int
+    sign: bytes
+    text: bytes
+
+
+@dataclass(frozen=True)
 class Hunk:
-    """One changed place; `body` are its lines with their signs."""
+    """One changed place; `body` are its lines with their signs, `line` is its header's number in the patch."""
 
     old_start: int
     old_count: int
@@ -42,6 +53,27 @@ class Hunk:
     added: int
     removed: int
     line: int
+
+    @property
+    def old_at(self) -> int:
+        """How many lines of the file stand before it; git counts an empty side from the line before it."""
+        return self.old_start - (self.old_count > 0)
+
+    @property
+    def new_at(self) -> int:
+        """How many lines of the new file stand before it."""
+        return self.new_start - (self.new_count > 0)
+
+    @cached_property
+    def lines(self) -> tuple[HunkLine, ...]:
+        """Its lines; one that git says has no newline at the end of the file has none."""
+        found: list[HunkLine] = []
+        for number, line in enumerate(self.body.split(b"\n")[:-1], self.line + 1):
+            if line.startswith(b"\\"):
+                found[-1] = found[-1]._replace(text=found[-1].text[:-1])
+            else:
+                found.append(HunkLine(number, line[:1] or b" ", line[1:] + b"\n"))
+        return tuple(found)
 
     def at(self, old_start: int, new_start: int) -> bytes:
         """The hunk with other line numbers in its header."""
@@ -60,6 +92,7 @@ class FileDiff:
     hunks: tuple[Hunk, ...]
     is_binary: bool
     raw: bytes
+    parts: tuple[BinaryPart, ...] = ()
     first: bytes = field(repr=False, default=b"")
     names: bytes = field(repr=False, default=b"")
 
@@ -109,25 +142,6 @@ def read_diff(content: bytes) -> tuple[FileDiff, ...]:
     return tuple(_Reader(content).files())
 
 
-def unquoted(name: bytes) -> bytes:
-    """A name as git quotes it, without the quoting; raises ValueError when the quoting is wrong."""
-    if not name.startswith(b'"'):
-        return name
-    if not _QUOTED.fullmatch(name):
-        message = f"{name!r} is not quoted as git does it"
-        raise ValueError(message)
-    inner = name[1:-1]
-    if b"\\" in _ESCAPE.sub(b"", inner):
-        message = f"{name!r} has an unknown escape"
-        raise ValueError(message)
-    return _ESCAPE.sub(_unescaped, inner)
-
-
-def _unescaped(found: re.Match[bytes]) -> bytes:
-    code = found[1]
-    return bytes([int(code, 8)]) if code.isdigit() else _LETTERS.get(code, code)
-
-
 class _Reader:
     """Reads lines one after the other and knows which one it is at."""
 
@@ -151,10 +165,11 @@ class _Reader:
         headers = self._headers()
         self._check_headers(headers, line)
         names = self._name_lines()
-        hunks = tuple(self._hunks()) if names else ()
-        is_binary = not names and self._binary()
+        hunks = self._hunks() if names else ()
+        is_binary, parts = (False, ()) if names else self._binary()
         if names and not hunks:
             self._refuse("a file without a hunk follows its names")
+        self._check_amounts(headers, hunks, line, has_content=bool(hunks) or is_binary)
         if not (hunks or is_binary or headers.keys() - {"index", "similarity index", "dissimilarity index"}):
             self._refuse("nothing is done to this file", at=line)
         old, new = self._paths(header[1], headers, names, line)
@@ -165,6 +180,7 @@ class _Reader:
             headers=headers,
             hunks=hunks,
             is_binary=is_binary,
+            parts=parts,
             raw=b"".join(text + b"\n" for text in self._lines[start : self._at]),
             first=self._lines[start] + b"\n",
             names=b"".join(names),
@@ -189,11 +205,45 @@ class _Reader:
             sides = {f"{pair} from", f"{pair} to"}
             if sides & headers.keys() and (not sides <= headers.keys() or present[:1] in ([kinds[0]], [kinds[1]])):
                 self._refuse(f"the {pair} headers are not complete", at=line)
+        if {"rename from", "copy from"} <= headers.keys():
+            self._refuse("it is a rename and a copy", at=line)
         for name, value in headers.items():
             if name.endswith("mode") and not _MODE.fullmatch(value):
                 self._refuse(f"{name} {value!r} is no mode", at=line)
-        if "index" in headers and not _INDEX.fullmatch(headers["index"]):
+        if headers.get("old mode", b"old") == headers.get("new mode", b"new"):
+            self._refuse("its mode changes to what it was", at=line)
+        if "index" in headers:
+            self._check_index(headers, line, is_new=kinds[0] in present, is_deleted=kinds[1] in present)
+
+    def _check_index(self, headers: dict[str, bytes], line: int, *, is_new: bool, is_deleted: bool) -> None:
+        index = _INDEX.fullmatch(headers["index"])
+        if index is None:
             self._refuse("the index line is not one of git's", at=line)
+        if index[3] is not None and any(name.endswith("mode") for name in headers):
+            self._refuse("the mode is said twice", at=line)
+        if (not index[1].strip(b"0")) != is_new or (not index[2].strip(b"0")) != is_deleted:
+            self._refuse("the index line and the mode lines disagree on whether the file exists", at=line)
+
+    def _check_amounts(
+        self, headers: dict[str, bytes], hunks: tuple[Hunk, ...], line: int, *, has_content: bool
+    ) -> None:
+        """What the headers say of how much changes is so."""
+        index = _INDEX.fullmatch(headers.get("index", b""))
+        changes = index is None or index[1] != index[2]
+        if index is not None and changes != has_content and not {"new file mode", "deleted file mode"} & headers.keys():
+            self._refuse("the index line and the content disagree on whether it changes", at=line)
+        moved = "rename from" in headers or "copy from" in headers
+        for name in {"similarity index", "dissimilarity index"} & headers.keys():
+            if not _PERCENT.fullmatch(headers[name]):
+                self._refuse(f"the {name} is no percentage", at=line)
+        if "similarity index" in headers and (not moved or (headers["similarity index"] == b"100%") == has_content):
+            self._refuse("the similarity index and the change disagree", at=line)
+        if "dissimilarity index" in headers and (moved or not has_content):
+            self._refuse("the dissimilarity index and the change disagree", at=line)
+        if ("new file mode" in headers and any(hunk.old_count or hunk.old_start for hunk in hunks)) or (
+            "deleted file mode" in headers and any(hunk.new_count or hunk.new_start for hunk in hunks)
+        ):
+            self._refuse("its hunks disagree with its headers on whether the file exists", at=line)
 
     def _name_lines(self) -> tuple[bytes, ...]:
         if not (self._more() and self._peek().startswith(b"--- ")):
@@ -203,13 +253,24 @@ class _Reader:
             self._refuse("expected is `+++ …`")
         return old, self._next()
 
-    def _hunks(self) -> Iterator[Hunk]:
+    def _hunks(self) -> tuple[Hunk, ...]:
+        hunks: list[Hunk] = []
+        end = growth = 0
         while self._more() and self._peek().startswith(b"@@"):
             header = _HUNK.fullmatch(self._peek())
             if header is None:
                 self._refuse("this is no hunk header")
+            if hunks and b"\n" + _NO_NEWLINE in hunks[-1].body:
+                self._refuse("a hunk follows the end of the file")
             self._at += 1
-            yield self._hunk(header)
+            hunk = self._hunk(header)
+            if hunk.old_at < end or hunk.new_at < 0:
+                self._refuse("the hunk lies before the one before it", at=hunk.line)
+            if hunk.new_at != hunk.old_at + growth:
+                self._refuse("the hunk's two places disagree", at=hunk.line)
+            end, growth = hunk.old_at + hunk.old_count, growth + hunk.added - hunk.removed
+            hunks.append(hunk)
+        return tuple(hunks)
 
     def _hunk(self, header: re.Match[bytes]) -> Hunk:
         start = self._at
@@ -225,45 +286,45 @@ class _Reader:
                 old_left, removed = old_left - 1, removed + 1
             elif sign == b"+":
                 new_left, added = new_left - 1, added + 1
-            elif self._lines[self._at - 1] + b"\n" != _NO_NEWLINE:
+            else:
                 self._refuse("this is no line of a hunk", at=self._at)
+            if self._more() and self._peek() == _NO_NEWLINE:
+                if (sign != b"+" and old_left) or (sign != b"-" and new_left):
+                    self._refuse("a line without an end is not the last one", at=self._at)
+                self._at += 1
         if old_left or new_left:
             self._refuse("the hunk is longer than its header says", at=start)
-        if self._more() and self._peek() == _NO_NEWLINE:
-            self._at += 1
         if not added and not removed:
             self._refuse("the hunk changes nothing", at=start)
         body = b"".join(text + b"\n" for text in self._lines[start : self._at])
         return Hunk(int(header[1]), old_count, int(header[3]), new_count, header[5], body, added, removed, start)
 
-    def _binary(self) -> bool:
+    def _binary(self) -> tuple[bool, tuple[BinaryPart, ...]]:
         if not self._more():
-            return False
+            return False, ()
         if self._peek().startswith(b"Binary files "):
             self._at += 1
-            return True
+            return True, ()
         if self._peek() != b"GIT binary patch\n":
-            return False
-        self._at += 1
-        while self._more() and re.match(rb"(literal|delta) \d+\n", self._peek()):
-            while self._more() and self._peek() != b"\n":
-                self._at += 1
-            if not self._more():
-                self._refuse("the binary data is torn")
-            self._at += 1
-        return True
+            return False, ()
+        try:
+            parts, self._at = read_parts(self._lines, self._at + 1)
+        except ValueError as error:
+            self._refuse(str(error))
+        return True, parts
 
     def _paths(
         self, header: bytes, headers: dict[str, bytes], names: tuple[bytes, ...], line: int
     ) -> tuple[bytes | None, bytes | None]:
         """The names before and after; every place that says them must say the same."""
         try:
-            said = {pair for pair in (_from_moves(headers), _from_names(names), _from_header(header)) if pair}
+            said = {pair for pair in (names_in_moves(headers), names_in_lines(names), names_in_header(header)) if pair}
         except ValueError as error:
             self._refuse(str(error), at=line)
-        moved = "rename from" in headers or "copy from" in headers
-        if not moved and _from_header(header) is None:
-            self._refuse("its header names two files", at=line)
+        moves = header_of_move(headers)
+        moved = moves is not None
+        if (moved and header != moves) or (not moved and names_in_header(header) is None):
+            self._refuse("its header names other files", at=line)
         is_new, is_deleted = "new file mode" in headers, "deleted file mode" in headers
         olds = {old for old, _ in said if old is not None}
         news = {new for _, new in said if new is not None}
@@ -271,6 +332,8 @@ class _Reader:
             self._refuse("the names and the mode lines disagree on whether the file exists", at=line)
         if len(olds) > 1 or len(news) > 1 or (not moved and len(olds | news) != 1):
             self._refuse("its headers name different files", at=line)
+        if moved and olds == news:
+            self._refuse("it moves a file to where it is", at=line)
         return (None if is_new else min(olds)), (None if is_deleted else min(news))
 
     def _more(self) -> bool:
@@ -285,43 +348,3 @@ class _Reader:
 
     def _refuse(self, problem: str, at: int | None = None) -> NoReturn:
         raise NotADiff(at if at is not None else self._at + 1, problem)
-
-
-_Pair = tuple[bytes | None, bytes | None]
-
-
-def _from_moves(headers: dict[str, bytes]) -> _Pair | None:
-    for kind in ("rename", "copy"):
-        if f"{kind} from" in headers:
-            return unquoted(headers[f"{kind} from"]), unquoted(headers[f"{kind} to"])
-    return None
-
-
-def _from_names(names: tuple[bytes, ...]) -> _Pair | None:
-    if not names:
-        return None
-    old, new = (unquoted(name[4:-1].partition(b"\t")[0]) for name in names)
-    return _without(b"a/", old), _without(b"b/", new)
-
-
-def _without(prefix: bytes, name: bytes) -> bytes | None:
-    if name == b"/dev/null":
-        return None
-    if not name.startswith(prefix):
-        message = f"{name!r} does not begin with {prefix.decode()}"
-        raise ValueError(message)
-    return name[2:]
-
-
-def _from_header(rest: bytes) -> _Pair | None:
-    """The names of `diff --git a/X b/X`; None where they differ, which only the other headers can tell apart."""
-    if rest.startswith(b'"') or rest.endswith(b'"'):
-        quoted = re.fullmatch(rb'("(?:[^"\\]|\\.)*"|\S+) ("(?:[^"\\]|\\.)*"|\S+)', rest)
-        if quoted is None:
-            return None
-        return _without(b"a/", unquoted(quoted[1])), _without(b"b/", unquoted(quoted[2]))
-    half = len(rest) // 2
-    old, new = rest[:half], rest[half + 1 :]
-    if len(rest) % 2 == 0 or rest[half : half + 1] != b" " or old[2:] != new[2:]:
-        return None
-    return _without(b"a/", old), _without(b"b/", new)

@@ -1,92 +1,42 @@
-"""Whether a patch may go in at all, by its bytes alone: it parses, stays in its scope, and keeps to the limits."""
+"""Whether a patch may go in at all: all read it alike, it stays in its scope and limits, and it does what it says."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import PurePosixPath
-
-from unidiff.errors import UnidiffParseError
-from unidiff.patch import PatchSet
+from hashlib import sha256
 
 from prefect_acms.blocks.guardrails import PatchLimits
-from prefect_acms.canonical.errors import GitFailed
-from prefect_acms.tasks.diffs import FileDiff, NotADiff, read_diff
-from prefect_acms.tasks.git import Repository, run_git
-from prefect_acms.tasks.guardrails import outside_scope, protected_among
-from prefect_acms.tasks.scratch import scratch_folder
+from prefect_acms.canonical.errors import PatchDoesNotApply
+from prefect_acms.tasks.diffs import NotADiff
+from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.patch_bases import PatchBase
+from prefect_acms.tasks.patch_contents import check_lines, check_syntax
+from prefect_acms.tasks.patch_effects import Effects
+from prefect_acms.tasks.patch_form import check_form
+from prefect_acms.tasks.patch_images import image_of
+from prefect_acms.tasks.patch_readers import ParsedPatch, compare_with_unidiff, parse_patch, read_patch
+from prefect_acms.tasks.patch_rules import FORMAT, SCOPE, Rule, Violation
+from prefect_acms.tasks.patch_secrets import known_secrets, likely_secrets
+from prefect_acms.tasks.worktrees import Worktree
 
-REGULAR, EXECUTABLE, SYMLINK, SUBMODULE = b"100644", b"100755", b"120000", b"160000"
-
-
-class Rule(StrEnum):
-    """What a patch can break, by the name that a report shows."""
-
-    EMPTY = "EMPTY"
-    NOT_A_DIFF = "NOT_A_DIFF"
-    PATH_TWICE = "PATH_TWICE"
-    PATH_ESCAPES = "PATH_ESCAPES"
-    PATH_IN_GIT = "PATH_IN_GIT"
-    PATH_NOT_TEXT = "PATH_NOT_TEXT"
-    OUT_OF_SCOPE = "OUT_OF_SCOPE"
-    PROTECTED = "PROTECTED"
-    FORBIDDEN = "FORBIDDEN"
-    SYMLINK = "SYMLINK"
-    SUBMODULE = "SUBMODULE"
-    OTHER_MODE = "OTHER_MODE"
-    EXECUTABLE = "EXECUTABLE"
-    BINARY = "BINARY"
-    TOO_LARGE = "TOO_LARGE"
-    TOO_MANY_FILES = "TOO_MANY_FILES"
-    TOO_MANY_LINES = "TOO_MANY_LINES"
-
-
-FORMAT = frozenset({Rule.EMPTY, Rule.NOT_A_DIFF, Rule.PATH_TWICE, Rule.PATH_NOT_TEXT})
-SCOPE = frozenset({Rule.PATH_ESCAPES, Rule.PATH_IN_GIT, Rule.OUT_OF_SCOPE, Rule.PROTECTED})
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """One rule that a patch breaks, and where."""
-
-    rule: Rule
-    where: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"{self.rule} at {self.where}: {self.problem}"
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedPatch:
-    """A patch that is a diff; `paths` are those of every file that it touches, before and after, sorted."""
-
-    files: tuple[FileDiff, ...]
-    paths: tuple[str, ...]
-
-    @property
-    def lines_added(self) -> int:
-        """Lines added in all files."""
-        return sum(file.added for file in self.files)
-
-    @property
-    def lines_removed(self) -> int:
-        """Lines removed in all files."""
-        return sum(file.removed for file in self.files)
+__all__ = ["ParsedPatch", "Rule", "Validation", "Violation", "apply_validated", "parse_patch", "validate_patch"]
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What is to be said against a patch; the three flags are those of the patch ledger."""
+    """What is to be said against a patch; the three flags are those of the patch ledger.
+
+    `sha256` names the bytes that were looked at; `tree` is what git made of them on the base, where nothing is to be
+    said against them and there is a base.
+    """
 
     violations: tuple[Violation, ...]
     files: tuple[str, ...] = ()
     lines_added: int = 0
     lines_removed: int = 0
+    sha256: str = ""
+    tree: str | None = None
 
     @property
     def format_ok(self) -> bool:
@@ -104,18 +54,14 @@ class Validation:
         return self.format_ok and not any(violation.rule not in SCOPE for violation in self.violations)
 
     @property
+    def has_secret(self) -> bool:
+        """Whether it holds a secret, so that it must not be stored as it is."""
+        return any(violation.rule is Rule.SECRET for violation in self.violations)
+
+    @property
     def ok(self) -> bool:
         """Whether nothing is to be said against it."""
         return not self.violations
-
-
-def parse_patch(content: bytes) -> ParsedPatch:
-    """Read a patch, and have unidiff and git read it too: raises NotADiff unless all three see the same."""
-    files = read_diff(content)
-    _compare_with_unidiff(files)
-    _compare_with_git(content, files)
-    paths = {path for file in files for path in (file.old_path, file.new_path) if path is not None}
-    return ParsedPatch(files, tuple(sorted(_text(path) for path in paths)))
 
 
 def validate_patch(
@@ -131,181 +77,67 @@ def validate_patch(
     """Everything that is to be said against a patch; what can't be read or decided is refused.
 
     `scope` and `protected` are gitwildmatch patterns, `forbidden` are operations (create, delete, rename) that no
-    file may undergo. With a repository, links and submodules of the commit `base` are known too, so that nothing is
-    written through one.
+    file may undergo. With a repository, git applies the patch to the commit or tree `base` as well, in a place of its
+    own, and the result must be the one that the patch says at exactly the lines that it says.
     """
+    digest = sha256(content).hexdigest()
     if len(content) > limits.max_bytes:
         problem = f"it has {len(content)} bytes, {limits.max_bytes} are allowed"
-        return Validation((Violation(Rule.TOO_LARGE, "line 1", problem),))
+        return Validation((Violation(Rule.TOO_LARGE, "line 1", problem), *_secrets(content)), sha256=digest)
     if not content.strip():
-        return Validation((Violation(Rule.EMPTY, "line 1", "it changes nothing"),))
+        return Validation((Violation(Rule.EMPTY, "line 1", "it changes nothing"),), sha256=digest)
     try:
-        patch = parse_patch(content)
+        patch = read_patch(content)
     except NotADiff as error:
-        return Validation((Violation(Rule.NOT_A_DIFF, f"line {error.line}", error.problem),))
+        unread = Violation(Rule.NOT_A_DIFF, f"line {error.line}", error.problem)
+        return Validation((unread, *_secrets(content)), sha256=digest)
     except UnicodeDecodeError as error:
-        return Validation((Violation(Rule.PATH_NOT_TEXT, "line 1", f"{error.object!r} is not UTF-8"),))
-    violations = [
-        *_format(patch),
-        *(violation for file in patch.files for violation in _file(file, limits)),
-        *_whole(patch, limits),
-        *_operations(patch, forbidden),
-        *_places(patch, scope, protected),
-        *(_base(patch, repository, base) if repository is not None else ()),
-    ]
-    return Validation(tuple(violations), patch.paths, patch.lines_added, patch.lines_removed)
-
-
-def _text(path: bytes) -> str:
-    return path.decode("utf-8")
-
-
-def _where(file: FileDiff) -> str:
-    return f"line {file.line} ({file.path.decode('utf-8', errors='replace')})"
-
-
-# -- the three readers -------------------------------------------------------------------------------------------------
-
-
-def _compare_with_unidiff(files: Sequence[FileDiff]) -> None:
-    plain = b"".join(_with_plain_names(file, b"%d" % number) for number, file in enumerate(files))
-    try:
-        # one character a byte: nothing is decoded, and only \n ends a line
-        seen = PatchSet.from_string(plain.decode("latin-1"), metadata_only=True)
-    except UnidiffParseError as error:
-        raise NotADiff(1, f"unidiff can't read it: {error}") from error
-    ours = [(file.added, file.removed, file.is_binary) for file in files]
-    theirs = [(file.added, file.removed, bool(file.is_binary_file)) for file in seen]
-    if ours != theirs:
-        raise NotADiff(_first_difference(ours, theirs, files), "unidiff reads it differently")
-
-
-def _with_plain_names(file: FileDiff, name: bytes) -> bytes:
-    """The file's part under a name that unidiff reads: it takes ` b/` in a folder's name for the second name."""
-    names = file.names.split(b"\n")[:-1]
-    plain = [
-        b"%s%s" % (line[:4], b"/dev/null" if line[4:] == b"/dev/null" else side + name)
-        for line, side in zip(names, (b"a/", b"b/"), strict=False)
-    ]
-    rest = file.raw[len(file.first) :].replace(file.names, b"".join(line + b"\n" for line in plain), 1)
-    return b"diff --git a/%s b/%s\n" % (name, name) + rest
-
-
-def _compare_with_git(content: bytes, files: Sequence[FileDiff]) -> None:
-    # a folder of its own: what git reads must not depend on a repository
-    with scratch_folder() as folder:
+        unread = Violation(Rule.PATH_NOT_TEXT, "line 1", f"{error.object!r} is not UTF-8")
+        return Validation((unread, *_secrets(content)), sha256=digest)
+    form = check_form(patch, limits=limits, protected=protected, scope=scope, forbidden=forbidden)
+    violations = [*form, *check_lines(patch.files, allow_binary=limits.allow_binary), *_known(content)]
+    tree = None
+    if not violations:
         try:
-            asked = run_git(["apply", "--numstat", "-z", "-p1", "-"], cwd=folder, input=content)
-        except GitFailed as error:
-            raise NotADiff(1, f"git can't read it: {error.facts['problem']}") from error
-    theirs = [tuple(entry.split(b"\t", 2)) for entry in asked.stdout.split(b"\0")[:-1]]
-    ours = [
-        (b"-", b"-", file.path) if file.is_binary else (b"%d" % file.added, b"%d" % file.removed, file.path)
-        for file in files
-    ]
-    if ours != theirs:
-        raise NotADiff(_first_difference(ours, theirs, files), "git reads it differently")
+            compare_with_unidiff(patch.files)
+            if repository is None:
+                parse_patch(content)
+                violations += _syntax_of_new_files(patch)
+            else:
+                effects = Effects.of(patch, PatchBase.of(repository, base), content)
+                violations, tree = effects.violations, effects.tree
+        except NotADiff as error:
+            violations = [Violation(Rule.NOT_A_DIFF, f"line {error.line}", error.problem)]
+    return Validation(tuple(violations), patch.paths, patch.lines_added, patch.lines_removed, digest, tree)
 
 
-def _first_difference(ours: Sequence[object], theirs: Sequence[object], files: Sequence[FileDiff]) -> int:
-    same = sum(1 for _ in _common_start(ours, theirs))
-    return files[same].line if same < len(files) else files[-1].line
+def apply_validated(worktree: Worktree, content: bytes, validation: Validation) -> str:
+    """Apply just what was validated, whole or not at all; the new tree. Raises PatchDoesNotApply for anything else."""
+    if not validation.ok or validation.tree is None:
+        raise PatchDoesNotApply(problem="it has not been found good for this tree")
+    if sha256(content).hexdigest() != validation.sha256:
+        raise PatchDoesNotApply(problem="it is not the patch that was validated")
+    before = worktree.tree()
+    tree = worktree.apply(content)
+    if tree != validation.tree:
+        worktree.reset(before)
+        raise PatchDoesNotApply(problem="it leads to another tree than the one that was validated")
+    return tree
 
 
-def _common_start(ours: Sequence[object], theirs: Sequence[object]) -> Iterator[object]:
-    for one, other in zip(ours, theirs, strict=False):
-        if one != other:
-            return
-        yield one
+def _secrets(content: bytes) -> Iterator[Violation]:
+    """Secrets in what is no diff, so that it is not stored with them."""
+    for line in likely_secrets(content):
+        yield Violation(Rule.SECRET, f"line {line}", "it holds what looks like a secret")
+    yield from _known(content)
 
 
-# -- the rules ---------------------------------------------------------------------------------------------------------
+def _known(content: bytes) -> Iterator[Violation]:
+    for line in known_secrets(content):
+        yield Violation(Rule.SECRET, f"line {line}", "it holds a value that is known to be secret")
 
 
-def _format(patch: ParsedPatch) -> Iterator[Violation]:
-    times = Counter(path for file in patch.files for path in {file.old_path, file.new_path} if path is not None)
+def _syntax_of_new_files(patch: ParsedPatch) -> Iterator[Violation]:
     for file in patch.files:
-        if any(times[path] > 1 for path in (file.old_path, file.new_path) if path is not None):
-            yield Violation(Rule.PATH_TWICE, _where(file), "another part of the patch touches the same file")
-
-
-def _file(file: FileDiff, limits: PatchLimits) -> Iterator[Violation]:
-    for path in sorted({path for path in (file.old_path, file.new_path) if path is not None}):
-        yield from _path(_text(path), _where(file))
-    yield from _modes(file, limits)
-    if file.is_binary and not limits.allow_binary:
-        yield Violation(Rule.BINARY, _where(file), "it is binary")
-    changed = file.added + file.removed
-    if changed > limits.max_lines_per_file:
-        problem = f"{changed} lines are changed, {limits.max_lines_per_file} are allowed"
-        yield Violation(Rule.TOO_MANY_LINES, _where(file), problem)
-
-
-def _path(path: str, where: str) -> Iterator[Violation]:
-    parts = path.split("/")
-    if PurePosixPath(path).is_absolute() or re.match(r"[A-Za-z]:", path):
-        yield Violation(Rule.PATH_ESCAPES, where, "it is absolute")
-    elif "\0" in path or "" in parts or "." in parts:
-        yield Violation(Rule.PATH_ESCAPES, where, "it is no plain path")
-    if ".." in parts or ".." in path.split("\\"):
-        yield Violation(Rule.PATH_ESCAPES, where, "it leaves the repository")
-    if any(_means_git(part) for part in re.split(r"[/\\]", path)):
-        yield Violation(Rule.PATH_IN_GIT, where, "it means .git on some file system")
-
-
-def _means_git(part: str) -> bool:
-    """Whether a name is .git to a file system that folds case, trims ends, ignores characters or has short names."""
-    seen = "".join(c for c in unicodedata.normalize("NFKC", part) if unicodedata.category(c) != "Cf").casefold()
-    return seen.partition(":")[0].rstrip(". ") in {".git", "git~1"}
-
-
-def _modes(file: FileDiff, limits: PatchLimits) -> Iterator[Violation]:
-    old, new = file.old_mode, file.new_mode
-    if SUBMODULE in {old, new}:
-        yield Violation(Rule.SUBMODULE, _where(file), "it is a submodule")
-    elif new == SYMLINK:
-        yield Violation(Rule.SYMLINK, _where(file), "it makes or changes a symbolic link")
-    elif any(mode not in {REGULAR, EXECUTABLE, SYMLINK, None} for mode in (old, new)):
-        modes = " to ".join((mode or b"none").decode() for mode in (old, new))
-        yield Violation(Rule.OTHER_MODE, _where(file), f"its mode goes from {modes}")
-    elif new == EXECUTABLE != old and not limits.allow_executable:
-        yield Violation(Rule.EXECUTABLE, _where(file), "it makes the file executable")
-
-
-def _whole(patch: ParsedPatch, limits: PatchLimits) -> Iterator[Violation]:
-    if len(patch.files) > limits.max_files:
-        problem = f"it touches {len(patch.files)} files, {limits.max_files} are allowed"
-        yield Violation(Rule.TOO_MANY_FILES, _where(patch.files[limits.max_files]), problem)
-
-
-def _operations(patch: ParsedPatch, forbidden: Collection[str]) -> Iterator[Violation]:
-    for file in patch.files:
-        if file.operation in forbidden:
-            yield Violation(Rule.FORBIDDEN, _where(file), f"its pattern forbids to {file.operation} a file")
-
-
-def _places(patch: ParsedPatch, scope: Sequence[str], protected: Sequence[str]) -> Iterator[Violation]:
-    where = {_text(path): _where(file) for file in patch.files for path in (file.old_path, file.new_path) if path}
-    try:
-        outside = outside_scope(patch.paths, scope)
-        # a file system that ignores case finds a protected file under every spelling
-        shielded = {*protected_among(patch.paths, protected)}
-        shielded |= {path for path in patch.paths if protected_among([path.casefold()], protected)}
-    except ValueError as error:
-        yield Violation(Rule.PROTECTED, _where(patch.files[0]), f"a pattern can't be read: {error}")
-        return
-    for path in outside:
-        yield Violation(Rule.OUT_OF_SCOPE, where[path], "it is outside of what the task may touch")
-    for path in sorted(shielded):
-        yield Violation(Rule.PROTECTED, where[path], "no patch may change it")
-
-
-def _base(patch: ParsedPatch, repository: Repository, base: str) -> Iterator[Violation]:
-    special = {name: mode for name, mode in repository.modes(base).items() if mode not in {"100644", "100755"}}
-    for file in patch.files:
-        for path in sorted({_text(path) for path in (file.old_path, file.new_path) if path is not None}):
-            hit = [name for name in special if path == name or path.startswith(name + "/")]
-            if not hit or (file.new_path is None and path == hit[0]):
-                continue
-            rule = Rule.SUBMODULE if special[hit[0]] == SUBMODULE.decode() else Rule.SYMLINK
-            yield Violation(rule, _where(file), f"{hit[0]} is a link in the commit that it is for")
+        if file.old_path is None and not file.is_binary:
+            yield from check_syntax(file, {}, image_of(file, b""))

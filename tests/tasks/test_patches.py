@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefect_acms.blocks.guardrails import GuardrailSettings, PatchLimits
-from prefect_acms.tasks.diffs import read_diff, unquoted
+from prefect_acms.tasks.diff_names import unquoted
+from prefect_acms.tasks.diffs import read_diff
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.patches import Rule, Validation, validate_patch
 from prefect_acms.tasks.splitting import split_by_hunk
