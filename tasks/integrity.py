@@ -8,8 +8,10 @@ from pathlib import PurePosixPath
 from prefect_acms.tasks.blobs import contents_of
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.integrity_comments import suppressions_added
+from prefect_acms.tasks.integrity_machinery import machinery_changed
 from prefect_acms.tasks.integrity_rules import ChangedFile, IntegrityFinding, IntegrityRule
 from prefect_acms.tasks.integrity_settings import settings_changed
+from prefect_acms.tasks.integrity_tests import weakened_tests
 
 __all__ = ["IntegrityFinding", "IntegrityRule", "integrity_findings"]
 
@@ -29,13 +31,13 @@ def integrity_findings(
     """
     old, new = contents_of(repository, before, files), contents_of(repository, after, files)
     changed = [ChangedFile(path, old.get(path), new.get(path)) for path in sorted(set(files))]
-    findings = [
-        finding
-        for file in changed
-        if file.before != file.after
-        for finding in (*settings_changed(file), *suppressions_added(file), *_named(file, gate_commands))
-    ]
-    return tuple(sorted(set(findings), key=lambda found: (found.path, found.line, found.rule, found.problem)))
+    changed = [file for file in changed if file.before != file.after]
+    tree = set(repository.files(after))
+    findings = {*weakened_tests(changed)}
+    for file in changed:
+        findings.update(settings_changed(file), suppressions_added(file), machinery_changed(file, tree))
+        findings.update(_named(file, gate_commands))
+    return tuple(sorted(findings, key=lambda found: (found.path, found.line, found.rule, found.problem)))
 
 
 def _named(file: ChangedFile, commands: Sequence[Sequence[str]]) -> Iterator[IntegrityFinding]:

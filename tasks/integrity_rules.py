@@ -71,6 +71,16 @@ class ChangedFile:
         """The Python module after, if it can be read; an empty one where there is none."""
         return _module(self.after)
 
+    @cached_property
+    def old_nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the module before; none of one that could not be read."""
+        return tuple(ast.walk(self.old_module)) if self.old_module else ()
+
+    @cached_property
+    def new_nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the module after; none of one that can't be read."""
+        return tuple(ast.walk(self.new_module)) if self.new_module else ()
+
     def finding(self, rule: IntegrityRule, line: int, problem: str) -> IntegrityFinding:
         """A finding in this file."""
         return IntegrityFinding(rule, self.path, line, problem)
