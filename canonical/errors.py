@@ -13,6 +13,7 @@ The class writes the sentence, the raise site passes the facts::
     │   ├── RepositoryBusy            another run holds the repository
     │   ├── RunDriven                 a living process drives the run
     │   ├── RunEnded                  the run has ended already
+    │   ├── ReviewClosed              the patch waits for no review
     │   ├── UnknownName               a mode, source, state, tool … that does not exist
     │   ├── InvalidDocument           a report, plan, TOML or configuration file that is wrong
     │   │   └── CyclicPlan            with the path of the cycle
@@ -30,6 +31,8 @@ The class writes the sentence, the raise site passes the facts::
     │   ├── Superseded                a newer driver of the run took over
     │   ├── RunEnding                 its driver is ending the run
     │   ├── RollbackRefused           the compensation plan of a patch can't be carried out
+    │   ├── ReviewVoid                the diff or its base is not what was to be reviewed
+    │   ├── RetryRefused              a quarantined patch can't be tried again
     │   └── StateAssignmentRefused    a write to `state` round the service
     ├── InvalidMachine                a lifecycle table that is wrong
     ├── ChainBroken                   the audit chain does not verify
@@ -120,6 +123,12 @@ class RunEnded(BadInput):
     """The run has ended already."""
 
     sentence = "run {run_id} has ended already: it is {state}"
+
+
+class ReviewClosed(BadInput):
+    """The patch waits for no review, or no longer."""
+
+    sentence = "patch {patch_id} waits for no review: it is {state}"
 
 
 class UnknownName(BadInput):
@@ -220,6 +229,18 @@ class RollbackRefused(TransitionError):
     """The compensation plan of a committed patch can't be carried out; nothing was changed."""
 
     sentence = "{what} can't be rolled back: {problem}"
+
+
+class ReviewVoid(TransitionError):
+    """The diff or its base is not the one that was to be reviewed, so that nothing can be approved."""
+
+    sentence = "the review of patch {patch_id} is void: {problem}"
+
+
+class RetryRefused(TransitionError):
+    """A quarantined patch can't be tried again as things are; nothing was changed."""
+
+    sentence = "patch {patch_id} can't be tried again: {problem}"
 
 
 class StateAssignmentRefused(TransitionError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Index, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from prefect_acms.canonical.patch import MAX_APPLY_ATTEMPTS, PATCH_LEDGER
+from prefect_acms.canonical.patch import MAX_APPLY_ATTEMPTS, PATCH_LEDGER, PatchState
 from prefect_acms.dao.deciding import Values
 from prefect_acms.dao.schema import (
     MaybeJson,
@@ -115,6 +115,11 @@ class LedgerDao(StateDao[LedgerRow]):
     def superseded_by(self, entry_id: str) -> list[LedgerRow]:
         """The entries that took the place of this one."""
         return self._all(select(LedgerRow).where(LedgerRow.supersedes == entry_id).order_by(LedgerRow.id))
+
+    def waiting(self) -> list[LedgerRow]:
+        """The entries of every run that wait for a review, in the order they were made."""
+        waits = LedgerRow.state == PatchState.AWAITING_REVIEW
+        return self._all(select(LedgerRow).where(waits).order_by(LedgerRow.id))
 
     def _completed(self, columns: Values) -> Values:
         """An entry belongs to the task of its patch, and to the workstream and run of that task."""

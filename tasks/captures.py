@@ -14,6 +14,7 @@ from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.patches import Validation, validate_patch
+from prefect_acms.tasks.reviews import is_open
 
 RESUME_POLICY = "policy:resume"
 """The operator of record when a patch is dropped because it is judged anew."""
@@ -99,10 +100,14 @@ def on_branch(dao: UnitOfWork, drive: Drive, task: TaskRow, entries: Sequence[Le
 
 
 def start_over(drive: Drive, task: TaskRow) -> None:
-    """Drop what a driver before this one has made of the task's diff: it is judged from the beginning."""
+    """Drop what a driver before this one has made of the task's diff: it is judged from the beginning.
+
+    What a person was asked about, or has approved, stays: it goes on if the diff and its base are still the same.
+    """
     with drive.begin() as dao:
         for entry in dao.ledger.of_task(task.id):
-            drop_entry(dao, entry, _JUDGED_AGAIN, RESUME_POLICY)
+            if not is_open(entry):
+                drop_entry(dao, entry, _JUDGED_AGAIN, RESUME_POLICY)
 
 
 def drop_entry(dao: UnitOfWork, entry: LedgerRow, reason: str, operator: str) -> None:

@@ -33,6 +33,7 @@ from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.processes import signal_group, stop_process, watched
 from prefect_acms.tasks.profiles import Toolbox, load_profiles
 from prefect_acms.tasks.survivors import stop_survivors, wait_for_git
+from prefect_acms.tasks.waits import Waits
 
 
 @dataclass(eq=False)
@@ -50,6 +51,8 @@ class Drive:
     baseline: Baseline | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set while the run is being ended: a thread that still works for it is refused from then on."""
+    waits: Waits = field(default_factory=Waits)
+    """The patches of the run for whose review a thread of this process waits."""
     lease: Lease | None = None
     fault: Exception | None = None
     """Why this driver can't go on, though nothing is wrong with the run."""

@@ -11,6 +11,9 @@ from prefect_acms.dao.gaps import GapRow
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.dao.tasks import TaskRow
 
+QUARANTINED = "is quarantined"
+"""What becomes of a patch as a rule that can't be kept."""
+
 
 def resolve_gaps(
     dao: UnitOfWork, workstream_id: str, *, remaining: Collection[str], merged_into: str, **said: Any
@@ -46,7 +49,7 @@ def defer_gaps(dao: UnitOfWork, workstream_id: str, **said: Any) -> None:
 def _left_over(gap: GapRow, tasks: Iterable[TaskRow], workstream_error: str | None) -> tuple[GapTrigger, str]:
     for rejected in _rejected(tasks):
         if set(rejected["files"]) & set(gap.file_paths):
-            return GapTrigger.PATCH_QUARANTINED, f"its patch is quarantined: {rejected['reason']}"
+            return GapTrigger.PATCH_QUARANTINED, f"its patch {rejected.get('fate', QUARANTINED)}: {rejected['reason']}"
     if errors := _errors(tasks):
         return GapTrigger.TASK_FAILED, errors
     if workstream_error is not None:

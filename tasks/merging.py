@@ -54,14 +54,14 @@ def _derive(dao: UnitOfWork, drive: Drive, workstream_id: str) -> WorkstreamRow:
     match verdict:
         case Verdict.VALIDATING if quarantine_fails_workstream(_patches(dao, workstream_id)):
             reason = "a patch of a critical task is quarantined"
-            end_patches(dao, drive, dao.ledger.of_workstream(workstream_id), reason)
+            end_patches(dao, drive, _answered(dao, workstream_id), reason)
             dao.workstreams.advance(workstream_id, WorkstreamTrigger.QUARANTINED_PATCH, error=reason)
         case Verdict.VALIDATING:
             dao.workstreams.advance(workstream_id, WorkstreamTrigger.ALL_TASKS_COMPLETED)
         case Verdict.FAILED:
             critical = any(task.is_critical and task.state == "failed" for task in tasks)
             trigger = WorkstreamTrigger.CRITICAL_TASK_FAILED if critical else WorkstreamTrigger.INCOMPLETE
-            end_patches(dao, drive, dao.ledger.of_workstream(workstream_id), errors)
+            end_patches(dao, drive, _answered(dao, workstream_id), errors)
             dao.workstreams.advance(workstream_id, trigger, error=errors)
         case Verdict.CANCELLED:
             dao.workstreams.advance(workstream_id, WorkstreamTrigger.RUN_ENDED, reason=errors)
@@ -81,6 +81,12 @@ def _never_started(dao: UnitOfWork, workstream: WorkstreamRow, errors: str) -> N
     if workstream.state == WorkstreamState.PLANNED:
         dao.workstreams.advance(workstream.id, WorkstreamTrigger.DEPENDENCY_UNSATISFIED)
     dao.workstreams.advance(workstream.id, WorkstreamTrigger.DEPENDENCY_UNSATISFIABLE, error=errors)
+
+
+def _answered(dao: UnitOfWork, workstream_id: str) -> list[LedgerRow]:
+    """The workstream's patches but those that wait for a person: they may be answered after the run, or expire."""
+    entries = dao.ledger.of_workstream(workstream_id)
+    return [entry for entry in entries if entry.state != PatchState.AWAITING_REVIEW]
 
 
 def _patches(dao: UnitOfWork, workstream_id: str) -> list[PatchFact]:
@@ -128,7 +134,7 @@ def _merge(drive: Drive, workstream: WorkstreamRow) -> None:
 
 def _reject(drive: Drive, workstream: WorkstreamRow, objection: str) -> None:
     with drive.begin() as dao:
-        end_patches(dao, drive, dao.ledger.of_workstream(workstream.id), objection)
+        end_patches(dao, drive, _answered(dao, workstream.id), objection)
         dao.workstreams.advance(workstream.id, WorkstreamTrigger.VALIDATION_FAILED, error=objection)
 
 

@@ -42,9 +42,7 @@ class Order:
         """Check an order; raises UnknownName or InvalidValue."""
         if action not in set(Override):
             raise UnknownName(kind="override", name=action, known=[override.value for override in Override])
-        _require("operator", operator, "the name of who orders it")
-        _require("reason", reason, "why it is ordered")
-        return cls(Override(action), entity_id, operator.strip(), reason.strip())
+        return cls(Override(action), entity_id, **signed(operator, reason))
 
     @property
     def by(self) -> By:
@@ -56,6 +54,13 @@ class Order:
         noun.note(
             entity_id, Notice.MANUAL_OVERRIDE, **self.by, event_metadata={"action": self.action.value, **metadata}
         )
+
+
+def signed(operator: str, reason: str) -> By:
+    """Who and why, without blanks around it; raises InvalidValue when one of them is missing."""
+    _require("operator", operator, "the name of who orders it")
+    _require("reason", reason, "why it is ordered")
+    return By(operator=operator.strip(), reason=reason.strip())
 
 
 def _require(field: str, text: str, expected: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.environment import Environment
@@ -11,6 +12,14 @@ from prefect_acms.tasks.fingerprints import Comparison, compare
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.sources import Scan, load_sources, offered_sources
 from prefect_acms.tasks.worktrees import Worktree
+
+
+class Rescan(NamedTuple):
+    """What the sources find, and for each by name its version and the command that asked it."""
+
+    gaps: tuple[Gap, ...]
+    versions: dict[str, str]
+    commands: dict[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,10 @@ class Rescanner:
 
     def found(self, files: Iterable[str]) -> tuple[Gap, ...]:
         """What the sources find in these files as they are now; raises SourceFailed."""
+        return self.asked(files).gaps
+
+    def asked(self, files: Iterable[str]) -> Rescan:
+        """What the sources find in these files as they are now, and how they were asked; raises SourceFailed."""
         scan = Scan(
             root=self.worktree.path,
             environment=self.environment,
@@ -37,7 +50,12 @@ class Rescanner:
             files=tuple(sorted(files)),
         )
         with self.drive.watching():
-            return tuple(gap for source in load_sources(self.sources) for gap in source.discover(scan).gaps)
+            answers = {source.name: source.discover(scan) for source in load_sources(self.sources)}
+        return Rescan(
+            tuple(gap for answer in answers.values() for gap in answer.gaps),
+            {name: answer.version for name, answer in answers.items()},
+            {name: list(answer.command) for name, answer in answers.items()},
+        )
 
     def compared(self, before: Sequence[Gap], files: Iterable[str]) -> Comparison:
         """What became of earlier findings in these files."""

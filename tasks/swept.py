@@ -21,6 +21,7 @@ class Swept(BaseModel):
     retrying: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     terminated: tuple[str, ...] = ()
+    expired: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
 
     @property
@@ -37,6 +38,7 @@ class Swept(BaseModel):
             (self.retrying, "lost task to be tried again", "lost tasks to be tried again"),
             (self.failed, "lost task failed", "lost tasks failed"),
             (self.terminated, "process found gone", "processes found gone"),
+            (self.expired, "review expired", "reviews expired"),
             (self.left, "row left for the next sweep", "rows left for the next sweep"),
         ]
 
@@ -55,5 +57,6 @@ def summed(events: Sequence[Event], left: Sequence[str]) -> Swept:
         retrying=ids("task", "retrying"),
         failed=ids("task", "failed"),
         terminated=ids("uet_worker", "TERMINATED"),
+        expired=ids("patch_ledger", "dropped"),
         left=tuple(left),
     )

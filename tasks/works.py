@@ -9,6 +9,7 @@ from typing import Any
 from prefect_acms.blocks.tool_spec import TaskKind, Tier, ToolSpec
 from prefect_acms.canonical.events import Notice
 from prefect_acms.dao.tasks import TaskRow
+from prefect_acms.tasks.admission import Gatekeeper
 from prefect_acms.tasks.attempts import Executed, Finished
 from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.captures import captured_patch, landed_already, start_over, store_capture
@@ -116,11 +117,14 @@ def _integrate(bench: Bench, profile: ToolSpec, before: Sequence[Gap], diff: byt
         with bench.drive.begin() as dao:
             dao.tasks.note(bench.task.id, Notice.ANTI_PATTERN_DETECTED, reason=reason)
         return Finished(problem=reason)
-    trials = Trials(bench, baseline_of(bench.drive), before)
-    trials.bring_in(diff, deterministic=profile.deterministic)
-    rejected = [{"entry": trial.entry_id, "files": trial.files, "reason": trial.reason} for trial in trials.rejected]
+    gatekeeper = Gatekeeper(bench, baseline_of(bench.drive), profile, waits=bench.drive.guardrails.review.wait)
+    trials = Trials(bench, gatekeeper, before)
+    trials.bring_in(diff)
+    rejected = [trial.record for trial in trials.rejected]
     if not trials.kept:
-        return Finished(problem=f"nothing could be kept: {trials.rejected[0].reason}", metadata={"rejected": rejected})
+        first = trials.rejected[0].refusal
+        problem = f"its patch {first.fate}: {first.reason}"
+        return Finished(problem=problem, metadata={"rejected": rejected})
     # Before the commit: whoever finds the commit knows then what is not in it.
     with bench.drive.begin() as dao:
         dao.tasks.change(bench.task.id, metadata={"rejected": rejected})

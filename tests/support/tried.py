@@ -1,0 +1,96 @@
+"""A task whose diffs are on trial: its bench in a real repository, its gates, and a person who answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
+
+from prefect_acms.blocks.config import GateSettings
+from prefect_acms.dao.ledger import LedgerRow
+from prefect_acms.tasks.admission import Gatekeeper
+from prefect_acms.tasks.bench import Bench
+from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.preparation import baseline_of
+from prefect_acms.tasks.reviews import Decision, decide
+from prefect_acms.tasks.trials import Trials
+
+FILES = {"a.py": "import os\n\nA = 1\n", "b.py": "B = 1\n"}
+GATES = GateSettings(lint_enabled=False, unit=("sh", "-c", "! grep -q BAD *.py"))
+"""What they object to is a file with `BAD` in it."""
+KEY = "ws-01/one"
+
+
+class Tried:
+    """A running task about the files, and the trials of its diffs; further keywords are sections of the settings."""
+
+    def __init__(self, folder: Path, url: str, *gaps: Gap, tool: str = "ruff-fix", **settings: Any) -> None:
+        self.drive = started_run(repository_of(folder / "shop", FILES), url, **{"gates": GATES, **settings})
+        found = gaps or (a_gap("x", *FILES, source="elsewhere"),)
+        self.planned = Planned(self.drive, a_plan(self.drive, [a_task(KEY, found)], found))
+        self.task = self.planned.running(KEY)
+        with self.drive.begin() as dao:
+            dao.tasks.change(self.task.id, tool_id=tool)
+        self.profile = self.drive.toolbox.get(tool)
+        self.bench = Bench.of(self.drive, self.task)
+        self.before = self.bench.rescanner.found(self.bench.files)
+
+    def diff(self, **files: str) -> bytes:
+        """The diff that gives these files (`a` for a.py) this text."""
+        for name, text in files.items():
+            (self.bench.worktree.path / f"{name}.py").write_text(text)
+        return self.bench.worktree.capture()
+
+    def trials(self, *, waits: bool = True) -> Trials:
+        """Trials of a diff, as a task has them."""
+        gatekeeper = Gatekeeper(self.bench, baseline_of(self.drive), self.profile, waits=waits)
+        return Trials(self.bench, gatekeeper, self.before)
+
+    def tried(self, diff: bytes, *, waits: bool = True) -> Trials:
+        """The trials of a diff, over."""
+        trials = self.trials(waits=waits)
+        trials.bring_in(diff)
+        return trials
+
+    @contextmanager
+    def waiting(self, diff: bytes) -> Iterator[tuple[str, Future[Trials]]]:
+        """The entry of a diff that waits for a person, and its trials in another thread."""
+        asked = threading.Event()
+        with ThreadPoolExecutor(1) as pool, self.drive.waits.heard(asked.set):
+            trials = pool.submit(self.tried, diff)
+            try:
+                assert asked.wait(60), trials
+                yield self.drive.waits.entries[0], trials
+            finally:
+                self.drive.stopping.set()
+
+    def answer(self, entry_id: str, decision: Decision, reason: str = "seen") -> None:
+        """Answer as another process would."""
+        with self.drive.store.begin() as dao:
+            decide(dao, entry_id, decision, operator="ada", reason=reason)
+
+    def entry(self, entry_id: str) -> LedgerRow:
+        """An entry as it is now."""
+        with self.drive.reading() as dao:
+            return dao.ledger.get(entry_id)
+
+    def entries(self) -> list[LedgerRow]:
+        """The entries of the task."""
+        with self.drive.reading() as dao:
+            return dao.ledger.of_task(self.task.id)
+
+    def patch_of(self, entry_id: str) -> bytes:
+        """The stored diff of an entry."""
+        with self.drive.reading() as dao:
+            return dao.patches.get(dao.ledger.get(entry_id).patch_id).content
+
+    def trail(self) -> list[tuple[str, str | None]]:
+        """What happened to patches: trigger and operator."""
+        with self.drive.reading() as dao:
+            rows = dao.transitions.of_run(self.drive.run_id)
+        return [(row.trigger, row.operator) for row in rows if row.entity_type == "patch_ledger"]

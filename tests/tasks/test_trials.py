@@ -1,0 +1,90 @@
+"""A patch goes in only if it is valid, admitted, good for the gates and proved; what does not is quarantined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from driven import a_gap
+from repositories import git
+from tried import FILES, Tried
+
+from prefect_acms.blocks.config import DiscoverySettings
+from prefect_acms.blocks.guardrails import GuardrailSettings, ReviewSettings
+from prefect_acms.tasks.quarantine import kept_ref
+
+
+def a_ruff_gap(tmp_path: Path, url: str) -> Tried:
+    """A task about what ruff finds in a.py: an import that is not used."""
+    gap = a_gap("F401", "a.py", source="ruff", rule_id="F401")
+    return Tried(tmp_path, url, gap, discovery=DiscoverySettings(ruff_select=("F",)))
+
+
+def test_the_proof_says_what_is_gone_and_who_says_so(tmp_path: Path, canonical_url: str) -> None:
+    """Fingerprints before and after, the sources' commands and versions, and the tree that was asked about."""
+    shop = a_ruff_gap(tmp_path, canonical_url)
+    (kept,) = shop.tried(shop.diff(a="A = 1\n")).kept
+    proof = shop.entry(kept.entry_id).info["proof"]
+    (unused,) = shop.before
+    assert proof == {
+        "tree": kept.tree, "files": ["a.py"], "before": [unused.fingerprint], "after": [], "gone": [unused.fingerprint],
+        "new": [], "command": proof["command"], "versions": proof["versions"], "problem": None,
+    }  # fmt: skip
+    assert proof["versions"]["ruff"][:1].isdigit() or proof["versions"]["ruff"].startswith("ruff ")
+    assert "check" in proof["command"]["ruff"]
+    assert shop.entry(kept.entry_id).state == "verified"
+
+
+def test_what_brings_something_new_stays_out_and_can_still_be_seen(tmp_path: Path, canonical_url: str) -> None:
+    """The diff, the reason, the gates, the proof and the tree are kept; the tree through a cleaning up of git."""
+    shop = a_ruff_gap(tmp_path, canonical_url)
+    trials = shop.tried(shop.diff(a="A = 1\nprint(undefined)\n"))
+    assert not trials.kept
+    (rejected,) = trials.rejected
+    entry = shop.entry(rejected.entry_id)
+    assert entry.state == "quarantined"
+    assert "brings something new" in (entry.quarantine_reason or "")
+    evidence = entry.quarantine_metadata or {}
+    assert evidence["gates"], "what the gates said"
+    assert entry.info["proof"]["new"]
+    top = shop.drive.repository.top
+    git(top, "reflog", "expire", "--expire=now", "--all")
+    git(top, "gc", "-q", "--prune=now")
+    assert git(top, "show", f"{kept_ref(entry)}:a.py") == "A = 1\nprint(undefined)\n"
+    assert git(top, "rev-parse", f"{kept_ref(entry)}^{{tree}}").strip() == evidence["tree"]
+    assert shop.bench.worktree.tree() == evidence["before"], "the worktree is as it was"
+
+
+def test_a_gate_s_objection_splits_the_patch_and_keeps_the_guilty_part(tmp_path: Path, canonical_url: str) -> None:
+    """One file is good and goes in, the other is quarantined alone; nothing of the whole is kept under a ref."""
+    shop = Tried(tmp_path, canonical_url)
+    trials = shop.tried(shop.diff(a="A = 2\n", b="BAD = 2\n"))
+    assert [kept.files for kept in trials.kept] == [("a.py",)]
+    assert [trial.files for trial in trials.rejected] == [("b.py",)]
+    refs = shop.drive.repository.refs(f"refs/acms/kept/{shop.drive.run_id}/")
+    assert list(refs) == [kept_ref(shop.entry(trials.rejected[0].entry_id))]
+
+
+def test_what_policy_refuses_is_quarantined_before_it_is_applied(tmp_path: Path, canonical_url: str) -> None:
+    """By `policy_violation`, with the sentence of the policy."""
+    rails = GuardrailSettings(required_checks=("SECURITY",))
+    shop = Tried(tmp_path, canonical_url, guardrails=rails)
+    (rejected,) = shop.tried(shop.diff(a="A = 2\n")).rejected
+    entry = shop.entry(rejected.entry_id)
+    assert (entry.state, entry.applied_at) == ("quarantined", None)
+    assert "SECURITY" in (entry.quarantine_reason or "")
+    assert ("policy_violation", None) in shop.trail()
+    assert (shop.bench.worktree.path / "a.py").read_text() == FILES["a.py"]
+
+
+def test_a_part_of_a_patch_is_not_asked_about(tmp_path: Path, canonical_url: str) -> None:
+    """The whole may go in and fails a gate; a part of it would need a review: it is quarantined, to be retried."""
+    rails = GuardrailSettings(review=ReviewSettings(paths=("a.py",)))
+    shop = Tried(tmp_path, canonical_url, guardrails=rails)
+    trials = shop.trials()
+    diff = shop.diff(a="A = 2\n")
+    part = trials._candidate(diff, None, is_part=True)
+    assert trials._invalid(part) is None
+    refusal = trials.gatekeeper.refusal(part, is_part=True)
+    assert refusal is not None
+    assert "needs a review: it touches a.py" in refusal.reason
+    assert shop.entry(part.entry_id).state == "quarantined"
