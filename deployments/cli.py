@@ -51,6 +51,7 @@ COMMANDS = {
     ),
     "sweep": Entry("stuck", "sweep", "Move silent workers to where their silence puts them, and end their claims."),
     "audit": Entry("audit", "audit", "Verify or export the audit trail."),
+    "evidence": Entry("evidence", "evidence", "Export what a run did as a signed file, and check such a file offline."),
     "machines": Entry("machines", "machines", "Show the lifecycles that every state change must obey."),
     "db": Entry("db", "db", "Migrate the canonical database, or tell its version."),
     "doctor": Entry("doctor", "doctor", "Check that everything a run needs is in place."),

@@ -101,9 +101,13 @@ def leave(drive: Drive) -> None:
     release_run(drive)
 
 
-def verified_patch(dao: UnitOfWork, task_id: str, diff: bytes, files: Sequence[str], commit: str) -> LedgerRow:
+def verified_patch(
+    dao: UnitOfWork, task_id: str, diff: bytes, files: Sequence[str], commit: str, *, patch_id: str | None = None
+) -> LedgerRow:
     """A patch that was validated, applied and verified, and is in that commit."""
-    patch = dao.patches.create(task_id=task_id, content=diff, files=list(files), lines_added=1, lines_removed=1)
+    patch = dao.patches.create(
+        id=patch_id, task_id=task_id, content=diff, files=list(files), lines_added=1, lines_removed=1
+    )
     entry = dao.ledger.create(patch_id=patch.id, metadata={"commit": commit})
     flags: dict[str, Any] = dict.fromkeys(("validation_format", "validation_scope", "validation_constraints"), True)
     dao.ledger.advance(entry.id, PatchTrigger.VALIDATION_PASSED, **flags)
@@ -129,12 +133,14 @@ def patched(planned: Planned, key: str, files: dict[str, str]) -> LedgerRow:
             (worktree.path / name).write_text(text)
         diff = worktree.capture()
         tree = worktree.apply(diff)
-        message = f"Fix {key}\n\nACMS-Run: {drive.run_id}\nACMS-Gap: {task.info['gaps'][0]}\n"
+        patch_id = drive.store.ids.new("patch")
+        trailers = f"ACMS-Run: {drive.run_id}\nACMS-Patch: {patch_id}\nACMS-Gap: {task.info['gaps'][0]}\n"
+        message = f"Fix {key}\n\n{trailers}"
         commit = drive.repository.commit_tree(tree, [before], message, drive.store.clock())
 
         def judge() -> Finished:
             with drive.begin() as dao:
-                entries.append(verified_patch(dao, task.id, diff, list(files), commit))
+                entries.append(verified_patch(dao, task.id, diff, list(files), commit, patch_id=patch_id))
             drive.repository.move_ref(branch, commit, drive.repository.ref(branch))
             return Finished()
 
