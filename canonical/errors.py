@@ -14,6 +14,7 @@ The class writes the sentence, the raise site passes the facts::
     │   ├── RunDriven                 a living process drives the run
     │   ├── RunEnded                  the run has ended already
     │   ├── ReviewClosed              the patch waits for no review
+    │   ├── RegressionUnfit           nothing to bisect: no good start, no bad end, or no answer
     │   ├── UnknownName               a mode, source, state, tool … that does not exist
     │   ├── InvalidDocument           a report, plan, TOML or configuration file that is wrong
     │   │   └── CyclicPlan            with the path of the cycle
@@ -129,6 +130,12 @@ class ReviewClosed(BadInput):
     """The patch waits for no review, or no longer."""
 
     sentence = "patch {patch_id} waits for no review: it is {state}"
+
+
+class RegressionUnfit(BadInput):
+    """The commits of a run can't be bisected by that test."""
+
+    sentence = "run {run_id} can't be bisected by {test!r}: {problem}"
 
 
 class UnknownName(BadInput):

@@ -49,6 +49,8 @@ COMMANDS = {
     "override": Entry(
         "override", "override", "Change a state by hand, along the same edges and past the same guards as always."
     ),
+    "rollback": Entry("rollback", "rollback", "Take committed patches back, with all that builds on them."),
+    "regress": Entry("regress", "regress", "Find by bisection which patch of a run broke a test."),
     "sweep": Entry("stuck", "sweep", "Move silent workers to where their silence puts them, and end their claims."),
     "audit": Entry("audit", "audit", "Verify or export the audit trail."),
     "evidence": Entry("evidence", "evidence", "Export what a run did as a signed file, and check such a file offline."),

@@ -88,3 +88,19 @@ def find_patch(store: Store, text: str) -> PatchRow:
         ]
         found = the_one("patch", known, text)
         return dao.patches.find(found) or dao.patches.get(dao.ledger.get(found).patch_id)
+
+
+def find_target(store: Store, text: str) -> str:
+    """The id of the run, workstream or patch that is meant; `latest` is a run. Raises as find_run does."""
+    if text == LATEST:
+        return find_run(store, text).id
+    with store.begin(read_only=True) as dao:
+        if dao.runs.find(text) or dao.workstreams.find(text) or dao.patches.find(text) or dao.ledger.find(text):
+            return text
+        runs = dao.runs.latest(EVERY)
+        streams = [row.id for run in runs for row in dao.workstreams.of_run(run.id)]
+        entries = {row.id: row.patch_id for run in runs for row in dao.ledger.of_run(run.id)}
+    found = the_one(
+        "run, workstream or patch", [*(run.id for run in runs), *streams, *entries, *entries.values()], text
+    )
+    return entries.get(found, found)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from prefect_acms.flows.pipeline import acms_pipeline
     from prefect_acms.flows.planning import compile_run_plan
     from prefect_acms.flows.reconcile import reconcile_runs
+    from prefect_acms.flows.rollback import roll_back_patches
     from prefect_acms.flows.summary import summarize_run
     from prefect_acms.flows.sweep import sweep_workers
 
@@ -22,6 +23,7 @@ _PLACES = {
     "compile_run_plan": "planning",
     "execute_plan": "execution",
     "reconcile_runs": "reconcile",
+    "roll_back_patches": "rollback",
     "summarize_run": "summary",
     "sweep_workers": "sweep",
     "acms_pipeline": "pipeline",
@@ -35,6 +37,7 @@ __all__ = [
     "discover_gaps",
     "execute_plan",
     "reconcile_runs",
+    "roll_back_patches",
     "summarize_run",
     "sweep_workers",
 ]

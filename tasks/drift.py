@@ -51,6 +51,8 @@ class DriftKind(StrEnum):
     """Commits of committed patches do not name them any more."""
     COMMITS_UNKNOWN = "commits_unknown"
     """Commits name patches that the ledger does not call committed."""
+    ROLLBACK = "rollback"
+    """Patches were taken back on a branch, and the ledger calls them committed."""
     UNKNOWN_RUN = "unknown_run"
     """Worktrees of a run that this store does not know."""
     NOT_REPAIRED = "not_repaired"

@@ -86,7 +86,9 @@ class Leavings:
                 self._repairs.put_superseded_away(run, places)
             case Standing.LEFT:
                 self._repairs.clear_locks(run, places)
+                self._record_rollbacks(run, places)
             case Standing.ENDED:
+                self._record_rollbacks(run, places)
                 self._repairs.close(run, places)
                 self._tell_commits(places)
 
@@ -103,6 +105,11 @@ class Leavings:
             told = f"its repository {root} can't be opened any more: what the run has left is left alone"
             self._found.tell(Drift.of(kind, run.id, root, told, needs_person=True), kind)
         return repository
+
+    def _record_rollbacks(self, run: RunRow, places: Drive) -> None:
+        """First of all, so that the files of the run tell it."""
+        for drift in self._repairs.record_rollbacks(run, places):
+            self._found.tell(drift, f"{drift.kind}:{drift.entity}")
 
     def _tell_commits(self, places: Drive) -> None:
         with self._store.begin(read_only=True) as dao:

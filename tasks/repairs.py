@@ -31,6 +31,7 @@ from prefect_acms.tasks.git_drift import (
 from prefect_acms.tasks.leases import recorded_driver
 from prefect_acms.tasks.locks import repository_lock
 from prefect_acms.tasks.reports.text import count
+from prefect_acms.tasks.rollback_drift import cut_off_rollbacks, record_cut_off
 from prefect_acms.tasks.standing import Standing
 from prefect_acms.tasks.survivors import processes_of_runs, stop_survivors
 from prefect_acms.tasks.telling import Found
@@ -79,6 +80,21 @@ class Repairs:
             with self._store.begin(read_only=True) as dao:
                 yield strange_trail(dao, run, places.folder, self._now)
             yield missing_reports(run.id, places.folder)
+
+    def record_rollbacks(self, run: RunRow, places: Drive) -> list[Drift]:
+        """Record the rollbacks of the run that were cut off after git had them; those that need a person are given."""
+
+        def look() -> list[Drift]:
+            with self._store.begin(read_only=True) as dao:
+                return [found.drift(places) for found in cut_off_rollbacks(dao, places)]
+
+        self._alone(
+            run,
+            places.repository,
+            lambda: [drift for drift in look() if drift.repaired],
+            lambda: record_cut_off(self._store, places),
+        )
+        return [drift for drift in look() if drift.needs_person]
 
     def clear_locks(self, run: RunRow, places: Drive) -> None:
         """Remove the locks that a killed git has left of a run that nobody drives."""

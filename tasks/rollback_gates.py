@@ -33,6 +33,9 @@ def judged_without(drive: Drive, plan: RollbackPlan, revert: str) -> tuple[str, 
     if site.onto is not None:
         baseline = either(baseline, baseline_at(drive, TIP, site.tip))
         drive = replace(drive, base_commit=site.tip)
+    required = {gate.value for gate in drive.guardrails.required_checks}
+    if missing := required - {gate.gate_type.value for gate in baseline.judging}:
+        raise RollbackRefused(what=plan.what, problem=f"required gates can't judge: {', '.join(sorted(missing))}")
     known = baseline.passed(plan.tree)
     if known is not None or not baseline.judging:
         return known or ()

@@ -18,6 +18,8 @@ from prefect_acms.tasks.reverts import first_in_the_way, in_order, reverted_tree
 from prefect_acms.tasks.rollback_sites import Site, find_site, whole_run
 from prefect_acms.tasks.rollback_targets import Target, later_tasks, target_of
 
+CUT_OFF = "it was taken back by a rollback that was cut off"
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -77,6 +79,9 @@ def plan_rollback(store: Store, name: str, *, onto: str | None = None, dependent
     reasons = _dependents(drive, target, site, later).reasons(target.asked)
     if not dependents and len(reasons) > len(target.asked):
         _refuse_dependents(target, reasons)
+    # what one that was cut off has taken back as well is recorded with it
+    cut_off = {entry.id: CUT_OFF for entry in target.committed if entry.patch_id in site.done}
+    reasons = {**cut_off, **reasons}
     going = {entry.id: entry for entry in target.committed if entry.id in reasons}
     steps = _steps(drive, site, list(going.values()), files, reasons)
     left = tuple(entry.patch_id for entry in target.committed if entry.id not in going)

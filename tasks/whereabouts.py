@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from prefect_acms.dao.ledger import LedgerRow
-from prefect_acms.tasks.git import Repository, run_git, text_of
+from prefect_acms.tasks.git import DIFF_FORM, Repository, run_git, text_of
 
 _NAMED = re.compile(r"^\s*ACMS-Patch: (\S+)\s*$", re.MULTILINE)
 
@@ -62,8 +62,9 @@ class Whereabouts:
     @cached_property
     def _by_diff(self) -> Mapping[str, str]:
         """The commits by patch-id."""
-        shown = self._git("log", "-p", "--no-merges", "--no-ext-diff", "--no-textconv", self.head, f"^{self.base}")
-        return self._ids_of(shown.stdout)
+        listed = self._git("rev-list", "--no-merges", self.head, f"^{self.base}").stdout
+        shown = run_git(["diff-tree", "--stdin", *DIFF_FORM], cwd=self.repository.top, input=listed)
+        return dict(self._ids_of(shown.stdout))
 
     @cached_property
     def _holds_whole_run(self) -> bool:
@@ -71,13 +72,14 @@ class Whereabouts:
         return self.whole is not None and self._patch_id(self.base, self.whole) in self._by_diff
 
     def _patch_id(self, old: str, new: str) -> str:
-        # the form in which `log -p` shows it, so that the same change has the same id
-        diff = self._git("diff-tree", "-p", "-M", "--no-ext-diff", "--no-textconv", old, new).stdout
-        return next(iter(self._ids_of(b"commit " + b"0" * 40 + b"\n\n" + diff)), "")
+        diff = b"commit " + b"0" * 40 + b"\n\n" + self.repository.diff(old, new)
+        return next((patch for patch, _ in self._ids_of(diff)), "")
 
-    def _ids_of(self, shown: bytes) -> dict[str, str]:
+    def _ids_of(self, shown: bytes) -> list[tuple[str, str]]:
+        """The patch-id of each diff that follows the name of a commit, and that name."""
         done = run_git(["patch-id", "--stable"], cwd=self.repository.top, input=shown)
-        return dict(line.split(" ", 1) for line in text_of(done).splitlines())
+        pairs = [line.split(" ", 1) for line in text_of(done).splitlines()]
+        return [(patch, commit) for patch, commit in pairs]
 
     def _git(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         return run_git(arguments, cwd=self.repository.top)

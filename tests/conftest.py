@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("breakers", "refusals")  # support that asserts
+pytest.register_assert_rewrite("breakers", "refusals", "shops")  # support that asserts
 
 _HOMES = pytest.StashKey[Path]()
 _FOREIGN = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "ACMS_DATABASE_URL")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from breakers import START
-from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
-from operated import everything, leave, merged, patched
+from driven import repository_of
+from operated import leave
 from repositories import fingerprint_of, git
+from shops import ADA, FILES, GOOD, Shop
 
 from prefect_acms.blocks.config import GateSettings
 from prefect_acms.canonical.errors import (
@@ -21,74 +22,13 @@ from prefect_acms.canonical.errors import (
     RollbackRefused,
     RunDriven,
 )
-from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.audit import verify
-from prefect_acms.dao.ledger import LedgerRow
-from prefect_acms.tasks.closing import put_away
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.landing import REVERTS, landed_commits
 from prefect_acms.tasks.overrides import override
 from prefect_acms.tasks.reverts import first_in_the_way, is_checked_out, reverted_tree, reverted_trees, rollback_message
 from prefect_acms.tasks.rollback_sites import TRAILER
 from prefect_acms.tasks.summary import build_summary
-
-ADA = {"operator": "ada", "reason": "it broke the shop"}
-FILES = {"a.py": "".join(f"A{n} = 1\n" for n in range(12)), "b.py": "B = 1\n"}
-GOOD = GateSettings(lint_enabled=False, unit=("true",))
-
-
-class Shop:
-    """A run of three workstreams, one after the other, each with a patch of its own."""
-
-    def __init__(self, folder: Path, url: str, gates: GateSettings = GOOD, *needs: str) -> None:
-        drive = started_run(repository_of(folder / "shop", FILES), url, gates=gates)
-        gaps = [a_gap(name, "a.py") for name in ("x", "y", "z")]
-        tasks = [
-            a_task("ws-01/one", gaps[:1]),
-            a_task("ws-02/one", gaps[1:2], *needs),
-            a_task("ws-03/one", gaps[2:]),
-        ]
-        self.planned = Planned(drive, a_plan(drive, tasks, gaps))
-        self.drive, self.store, self.repository = drive, drive.store, drive.repository
-        self.entries: dict[str, LedgerRow] = {}
-
-    def fix(self, key: str, *changes: tuple[str, str], file: str = "a.py") -> str:
-        """A patch that makes these replacements in a file, merged; its id."""
-        text = self.shown(file)
-        for old, new in changes:
-            assert old in text
-            text = text.replace(old, new)
-        entry = patched(self.planned, f"{key}/one", {file: text})
-        merged(self.planned, key)
-        with self.drive.reading() as dao:
-            self.entries[key] = dao.ledger.get(entry.id)
-        return entry.patch_id
-
-    def shown(self, file: str = "a.py") -> str:
-        """A file as the run's branch has it."""
-        return (self.repository.content(self.drive.result_head(), file) or b"").decode()
-
-    def ends(self) -> Shop:
-        """The run has succeeded, as far as its workstreams were worked on."""
-        with self.drive.begin() as dao:
-            for row in dao.workstreams.of_run(self.drive.run_id):
-                if row.state == "planned":
-                    for task in dao.tasks.of_workstream(row.id):
-                        dao.tasks.advance(task.id, "run_ended")
-                    dao.workstreams.advance(row.id, "disabled")
-            dao.runs.advance(self.drive.run_id, RunTrigger.ALL_WORKSTREAMS_COMPLETE)
-        put_away(self.drive)
-        leave(self.drive)
-        return self
-
-    def refused(self, error: type[AcmsError], patch: str) -> str:
-        """The sentence of a refusal; neither the trail nor a branch nor a row has changed."""
-        head, before = self.drive.result_head(), everything(self.store)
-        with pytest.raises(error) as raised:
-            override(self.store, "rollback-patch", patch, **ADA)
-        assert self.drive.result_head() == head
-        assert everything(self.store) == before
-        return str(raised.value)
 
 
 def test_a_patch_is_taken_back_after_the_run_has_succeeded(tmp_path: Path, canonical_url: str) -> None:
@@ -129,11 +69,15 @@ def test_what_is_rolled_back_no_longer_counts_as_fixed(tmp_path: Path, canonical
     with shop.drive.reading() as dao:
         run = dao.runs.get(shop.drive.run_id)
     assert set(landed_commits(shop.repository, run).gaps) == {"x"}
+    before = build_summary(shop.store, run.id, shop.repository)
+    assert [gap.fingerprint for gap in before.gaps if gap.commit] == ["x"]
     override(shop.store, "rollback-patch", patch, **ADA)
     landed = landed_commits(shop.repository, run)
     assert not landed.gaps
     assert set(landed.back) == {"x"}
-    assert build_summary(shop.store, run.id, shop.repository).counts.resolved == 0
+    summary = build_summary(shop.store, run.id, shop.repository)
+    assert [gap.fingerprint for gap in summary.gaps if gap.commit] == []
+    assert summary.kept() == ()
 
 
 def test_later_patches_on_the_same_lines_are_named_and_rolled_back_first(tmp_path: Path, canonical_url: str) -> None:
