@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from prefect_acms.blocks.globs import Glob
+from prefect_acms.blocks.protection import PROTECTED
 from prefect_acms.blocks.section import Section
 from prefect_acms.blocks.tool_spec import Tier
 from prefect_acms.canonical.test_gate import GateType
@@ -112,7 +113,7 @@ class GuardrailSettings(Section):
         description="patterns as in .gitignore of the only files that a patch may change; none: every file",
     )
     protected_paths: Annotated[tuple[Glob, ...], Tightening.EACH] = Field(
-        default=(".gitattributes", ".gitmodules", ".github/", ".gitlab-ci.yml", ".acms_runs/", ".ci/"),
+        default=PROTECTED,
         description="patterns as in .gitignore of files that no patch may change",
     )
     allowed_tools: Annotated[tuple[str, ...] | None, Tightening.BOTH] = Field(

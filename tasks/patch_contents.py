@@ -43,14 +43,13 @@ def _markers(file: FileDiff, lines: Sequence[HunkLine]) -> Iterator[Violation]:
 def check_syntax(file: FileDiff, before: Mapping[bytes | None, bytes], after: bytes) -> Iterator[Violation]:
     """A file that could be read before, or is new, can be read after; `before` are contents by path."""
     kind = kind_of(file.path.decode())
+    if kind is None:
+        return
     old = before.get(file.old_path)
-    if kind is None or old == after:
-        return
-    broken = syntax_error(kind, after)
-    if broken is None:
-        return
-    was_judged = old is not None and file.old_path is not None and kind_of(file.old_path.decode()) == kind
-    if was_judged and old is not None and syntax_error(kind, old) is not None:
+    if file.old_path is None or kind_of(file.old_path.decode()) != kind:
+        old = None
+    broken = syntax_error(kind, after) if old != after else None
+    if broken is None or (old is not None and syntax_error(kind, old) is not None):
         return
     line, problem = broken
     yield Violation.at(

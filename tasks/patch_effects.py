@@ -16,7 +16,6 @@ from prefect_acms.tasks.patch_readers import ParsedPatch, compare_counts
 from prefect_acms.tasks.patch_rules import Rule, Violation
 
 _INDEX = re.compile(rb"([0-9a-f]+)\.\.([0-9a-f]+)")
-_UNREADABLE = 128
 
 
 @dataclass(slots=True)
@@ -129,8 +128,7 @@ class Effects:
             yield Violation(Rule.NOT_A_DIFF, f"line {error.line}", error.problem)
             return
         except GitFailed as error:
-            rule = Rule.NOT_A_DIFF if error.facts["exit_code"] == _UNREADABLE else Rule.DOES_NOT_APPLY
-            yield Violation.at(rule, first, f"git refuses it: {error.facts['problem']}")
+            yield Violation.at(Rule.DOES_NOT_APPLY, first, f"git refuses it: {error.facts['problem']}")
             return
         if outcome.changes != self.changes:
             paths = sorted(
