@@ -89,7 +89,10 @@ class ReviewSettings(Section):
         default=None, ge=0, description="patches wait that change more lines; none: any number is fine"
     )
     expires_after_sec: Annotated[float, Tightening.SMALLER] = Field(
-        default=86400, gt=0, description="seconds after which a patch that nobody has looked at is dropped"
+        default=86400,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds after which a patch that nobody has looked at is dropped",
     )
     wait: Annotated[bool, Tightening.OURS] = Field(
         default=True, description="whether the run waits for the answer; without, it ends and the patch is left waiting"

@@ -20,6 +20,7 @@ from prefect_acms.tasks.driving import Attempt, Drive, drive_run, phase, shared_
 from prefect_acms.tasks.ending import end_run
 from prefect_acms.tasks.git import Repository, run_git, text_of
 from prefect_acms.tasks.patterns import PatternIndex
+from prefect_acms.tasks.policies import policy_record, repository_policy
 from prefect_acms.tasks.profiles import load_profiles
 from prefect_acms.tasks.sources import load_sources
 from prefect_acms.tasks.stored_plans import stored_plan
@@ -40,7 +41,8 @@ class RunHandle(BaseModel):
 def check_config(config: PipelineConfig) -> Repository:
     """Refuse everything that can be seen to be wrong before anything is written; returns the opened repository.
 
-    Raises a BadInput: no git, not a repository, dirty or detached, unknown source, broken report, plan or tool file.
+    Raises a BadInput: no git, not a repository, dirty or detached, unknown source, broken report, plan, tool file or
+    policy of the repository.
     """
     repository = Repository.open(config.repository)
     repository.require_fit(allow_dirty=config.allow_dirty)
@@ -50,6 +52,7 @@ def check_config(config: PipelineConfig) -> Repository:
         _check_discovery(config)
     load_profiles(config.execution.tool_files)
     PatternIndex.load(config.execution.tool_files)
+    repository_policy(repository, repository.head())
     if not (config.gates.lint_enabled or config.gates.unit_enabled):
         raise InvalidValue(field="gates", value="none enabled", expected="at least one gate, or nothing judges a patch")
     interpreter = config.environment.interpreter
@@ -116,6 +119,7 @@ async def begin_run(drive: Drive) -> None:
             branch=branch,
             base_commit=drive.base_commit,
             versions=tool_versions(repository),
+            policy=policy_record(drive.repository_policy),
         )
         await publish_start(drive, artifacts)
 

@@ -44,6 +44,7 @@ def _compile(drive: Drive) -> Compiled:
         base_commit=drive.base_commit,
         has_tests=has_tests(drive),
         execution=drive.config.execution,
+        guardrails=drive.guardrails,
         max_retries=drive.config.resilience.max_retries,
     )
 

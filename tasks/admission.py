@@ -14,9 +14,8 @@ from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.fates import QUARANTINED
-from prefect_acms.tasks.integrity import integrity_findings
 from prefect_acms.tasks.patches import Validation
-from prefect_acms.tasks.review_policy import PatchFacts, refusals, review_reasons
+from prefect_acms.tasks.review_policy import FACTS, PatchFacts, facts_of, refusals, review_reasons
 from prefect_acms.tasks.reviews import (
     Decision,
     Finding,
@@ -68,6 +67,7 @@ class Admission:
     reasons: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     gates: tuple[str, ...] = ()
+    facts: PatchFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,8 @@ class Gatekeeper:
         with self.bench.drive.begin() as dao:
             entry = dao.ledger.get(candidate.entry_id)
             if entry.state == PatchState.VALIDATED:
+                if admission.facts is not None:
+                    dao.ledger.change(entry.id, metadata={FACTS: admission.facts.record})
                 if refused:
                     reason = "; ".join(refused)
                     evidence = {"findings": [finding.model_dump() for finding in admission.findings]}
@@ -106,29 +108,27 @@ class Gatekeeper:
 
     def _admission(self, candidate: Candidate) -> Admission:
         """Ask policy about the patch by its own two trees; one that does not apply is kept out by that later."""
-        drive, validation = self.bench.drive, candidate.validation
+        worktree, rails = self.bench.worktree, self.bench.guardrails
         try:
-            after = self.bench.worktree.apply(candidate.diff)
+            after = worktree.apply(candidate.diff)
         except PatchDoesNotApply:
             return Admission()
-        self.bench.worktree.reset(candidate.before)
-        commands = [gate.argv for gate in self.baseline.gates]
-        found = integrity_findings(drive.repository, candidate.before, after, validation.files, gate_commands=commands)
-        judging = frozenset(gate.gate_type for gate in self.baseline.judging)
-        facts = PatchFacts(
-            files=validation.files,
-            lines=validation.lines_added + validation.lines_removed,
-            tool_id=self.profile.tool_id,
-            tier=self.profile.safety_tier,
-            ai_made=not self.profile.deterministic,
-            judging=judging,
-            integrity=found,
+        worktree.reset(candidate.before)
+        facts = facts_of(
+            candidate.validation,
+            self.profile,
+            repository=self.bench.drive.repository,
+            before=candidate.before,
+            after=after,
+            gates=self.baseline.gates,
+            judging=self.baseline.judging,
         )
         return Admission(
-            refusals(drive.guardrails, facts),
-            review_reasons(drive.guardrails, facts),
-            tuple(Finding(rule=one.rule, path=one.path, line=one.line, problem=one.problem) for one in found),
-            tuple(sorted(judging)),
+            refusals(rails, facts),
+            review_reasons(rails, facts),
+            tuple(Finding(rule=one.rule, path=one.path, line=one.line, problem=one.problem) for one in facts.integrity),
+            tuple(sorted(facts.judging)),
+            facts,
         )
 
     def _ask(self, dao: UnitOfWork, entry: LedgerRow, candidate: Candidate, admission: Admission) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.driving import Drive
@@ -15,6 +16,7 @@ from prefect_acms.tasks.gate_rows import Judged, Subject, judged_tree
 from prefect_acms.tasks.patterns import Pattern
 from prefect_acms.tasks.preparation import prepared_worktree
 from prefect_acms.tasks.rescans import Rescanner
+from prefect_acms.tasks.tightening import tightened
 from prefect_acms.tasks.worktrees import Worktree
 
 
@@ -47,6 +49,11 @@ class Bench:
     def files(self) -> frozenset[str]:
         """The files that the task's gaps are in."""
         return frozenset(path for gap in self.gaps for path in gap.file_paths)
+
+    @property
+    def guardrails(self) -> GuardrailSettings:
+        """What no patch of the task may do: what holds for the run, tightened by the pattern."""
+        return tightened(self.drive.guardrails, self.pattern.policy)
 
     @property
     def rescanner(self) -> Rescanner:

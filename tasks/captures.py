@@ -24,13 +24,14 @@ _JUDGED_AGAIN = "its driver was lost while it was judged; it is judged again"
 
 def validated(bench: Bench, diff: bytes) -> Validation:
     """What the guardrails say of a diff that was made on this bench."""
-    rails = bench.drive.guardrails
+    rails = bench.guardrails
     return validate_patch(
         diff,
-        limits=bench.pattern.limits or rails.limits,
+        limits=rails.limits,
         protected=rails.protected_paths,
         scope=tuple(bench.task.file_scope),
-        forbidden=frozenset(bench.pattern.forbidden),
+        forbidden=frozenset(rails.forbidden),
+        policy=rails.path_rules,
         repository=bench.drive.repository,
         base=bench.worktree.tree(),
     )

@@ -104,12 +104,19 @@ def read_bytes(path: Path) -> bytes:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file; raises InvalidDocument when it can't be read."""
+    return toml_of(read_bytes(path), path)
+
+
+def toml_of(content: bytes, path: Path | str) -> dict[str, Any]:
+    """What these bytes of a TOML file say; raises InvalidDocument when they can't be read."""
     try:
-        return tomllib.loads(read_bytes(path).decode())
+        return tomllib.loads(content.decode())
     except UnicodeDecodeError as error:
         raise InvalidDocument(path=path, where=f"byte {error.start}", problem="not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:
         raise InvalidDocument(path=path, where="file", problem=f"not TOML: {error}") from error
+    except RecursionError as error:
+        raise InvalidDocument(path=path, where="file", problem="nested too deeply") from error
 
 
 def parse_document(model: type[Document], content: bytes, path: str) -> Document:

@@ -30,9 +30,11 @@ from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.leases import Lease, driver_of, recorded_driver, this_driver
 from prefect_acms.tasks.patterns import PatternIndex
+from prefect_acms.tasks.policies import RepositoryPolicy, repository_policy
 from prefect_acms.tasks.processes import signal_group, stop_process, watched
 from prefect_acms.tasks.profiles import Toolbox, load_profiles
 from prefect_acms.tasks.survivors import stop_survivors, wait_for_git
+from prefect_acms.tasks.tightening import tightened
 from prefect_acms.tasks.waits import Waits
 
 
@@ -138,8 +140,14 @@ class Drive:
 
     @cached_property
     def guardrails(self) -> GuardrailSettings:
-        """What no patch of the run may do, read once."""
-        return self.config.guardrails
+        """What no patch of the run may do, read once: as configured, tightened by the repository's own policy."""
+        stated = self.repository_policy
+        return tightened(self.config.guardrails, stated.policy) if stated else self.config.guardrails
+
+    @cached_property
+    def repository_policy(self) -> RepositoryPolicy | None:
+        """What the repository says of itself in the base commit; a run that has none yet has no policy of it either."""
+        return repository_policy(self.repository, self.base_commit) if self.base_commit else None
 
     @property
     def folder(self) -> Path:

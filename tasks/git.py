@@ -275,6 +275,11 @@ class Repository:
         entries = names_of(self._run("ls-tree", "-r", "-z", "--full-tree", revision).stdout)
         return {name: fields.split()[0] for fields, _, name in (entry.partition("\t") for entry in entries)}
 
+    def mode(self, revision: str, path: str) -> str | None:
+        """The mode of one entry of a commit or tree, as in `modes`, 040000 for a folder; None where there is none."""
+        entries = names_of(self._run("ls-tree", "-z", "--full-tree", revision, "--", path).stdout)
+        return entries[0].split()[0] if entries else None
+
     def changed_files(self, old: str, new: str) -> tuple[str, ...]:
         """The files in which two commits or trees differ, sorted."""
         done = self._run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new)

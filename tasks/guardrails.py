@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from pathspec import GitIgnoreSpec
 
+from prefect_acms.blocks.globs import covered
+from prefect_acms.blocks.guardrails import GuardrailSettings, PathRules
 from prefect_acms.blocks.tool_spec import Tier, ToolSpec
 from prefect_acms.canonical.errors import GuardrailViolation
 
@@ -34,15 +36,23 @@ def check_task(
     files: Iterable[str],
     *,
     scope: Sequence[str],
-    protected: Sequence[str] = (),
+    guardrails: GuardrailSettings,
     ceiling: Tier = Tier.MEDIUM,
 ) -> None:
     """Let a task pass, or raise GuardrailViolation naming the rule that it breaks.
 
-    `scope` and `protected` are gitwildmatch patterns; a pattern of the scope starts at the repository's top.
+    `scope` is the task's: gitwildmatch patterns that start at the repository's top.
     """
     check_tool(pattern, tool, ceiling=ceiling)
-    check_paths(files, scope=scope, protected=protected)
+    allowed = guardrails.allowed_tools
+    if allowed is not None and tool.tool_id not in allowed:
+        raise GuardrailViolation(
+            rule="allowed_tools", problem=f"the policy allows {sorted(allowed)}, not {tool.tool_id}"
+        )
+    asked = tuple(files)
+    check_paths(asked, scope=scope)
+    for violation in path_problems(asked, guardrails.path_rules):
+        raise GuardrailViolation(rule=violation.rule, problem=f"{violation.path} {violation.problem}")
 
 
 def check_tool(pattern: GuardedPattern | None, tool: ToolSpec, *, ceiling: Tier = Tier.MEDIUM) -> None:
@@ -59,8 +69,8 @@ def check_tool(pattern: GuardedPattern | None, tool: ToolSpec, *, ceiling: Tier 
         raise GuardrailViolation(rule="safety_tier", problem=problem)
 
 
-def check_paths(paths: Iterable[str], *, scope: Sequence[str], protected: Sequence[str] = ()) -> None:
-    """Refuse paths that leave the repository, that are outside the scope, or that are protected."""
+def check_paths(paths: Iterable[str], *, scope: Sequence[str]) -> None:
+    """Refuse paths that leave the repository, or that are outside the scope."""
     asked = tuple(paths)
     for path in asked:
         if problem := escape(path):
@@ -69,8 +79,32 @@ def check_paths(paths: Iterable[str], *, scope: Sequence[str], protected: Sequen
         raise GuardrailViolation(
             rule="scope", problem=f"{', '.join(outside)} outside of {', '.join(scope) or 'nothing'}"
         )
-    if hit := protected_among(asked, protected):
-        raise GuardrailViolation(rule="protected_paths", problem=f"{', '.join(hit)} must not be changed")
+
+
+class PathProblem(NamedTuple):
+    """A path that a policy closes: by its scope or by its protected paths."""
+
+    rule: Literal["scope", "protected_paths"]
+    path: str
+    problem: str
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether no patch may change it, wherever that patch may go."""
+        return self.rule == "protected_paths"
+
+
+def path_problems(paths: Iterable[str], rules: Iterable[PathRules]) -> tuple[PathProblem, ...]:
+    """The paths that these rules close, in the order of the rules; each of the rules holds on its own."""
+    asked = set(paths)
+    found: dict[PathProblem, None] = {}
+    for rule in rules:
+        outside = asked - {*covered(asked, rule.scope)} if rule.scope else set()
+        where = f"is outside of {', '.join(rule.scope)}"
+        found |= {PathProblem("scope", path, where): None for path in sorted(outside)}
+        protected = protected_among(asked, rule.protected_paths)
+        found |= {PathProblem("protected_paths", path, "must not be changed"): None for path in protected}
+    return tuple(found)
 
 
 def escape(path: str) -> str | None:
@@ -99,9 +133,3 @@ def protected_among(paths: Iterable[str], protected: Sequence[str]) -> tuple[str
     folded = {path.casefold(): path for path in asked}
     in_any_case = covered(folded, [pattern.casefold() for pattern in protected])
     return tuple(sorted({*covered(asked, protected), *(folded[path] for path in in_any_case)}))
-
-
-def covered(paths: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
-    """The paths that these patterns cover, sorted; patterns are read as git reads .gitignore."""
-    spec = GitIgnoreSpec.from_lines(patterns)
-    return tuple(sorted(path for path in set(paths) if spec.match_file(path)))

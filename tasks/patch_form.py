@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from prefect_acms.blocks.guardrails import PatchLimits
+from prefect_acms.blocks.guardrails import PatchLimits, PathRules
 from prefect_acms.tasks.diffs import FileDiff
-from prefect_acms.tasks.guardrails import outside_scope, protected_among
+from prefect_acms.tasks.guardrails import outside_scope, path_problems
 from prefect_acms.tasks.patch_binaries import size_of
 from prefect_acms.tasks.patch_paths import collated, escapes, means_git, plain_spelling
 from prefect_acms.tasks.patch_readers import ParsedPatch
@@ -20,8 +20,8 @@ def check_form(
     patch: ParsedPatch,
     *,
     limits: PatchLimits,
-    protected: Sequence[str],
     scope: Sequence[str],
+    policy: Sequence[PathRules],
     forbidden: Collection[str],
 ) -> Iterator[Violation]:
     """Everything that the bytes of a patch alone give cause for."""
@@ -34,12 +34,12 @@ def check_form(
         yield from _modes(file, limits)
         yield from _amount(file, limits)
         if file.operation in forbidden:
-            yield Violation.at(Rule.FORBIDDEN, file, f"its pattern forbids to {file.operation} a file")
+            yield Violation.at(Rule.FORBIDDEN, file, f"the policy forbids to {file.operation} a file")
     if len(patch.files) > limits.max_files:
         problem = f"it touches {len(patch.files)} files, {limits.max_files} are allowed"
         yield Violation.at(Rule.TOO_MANY_FILES, patch.files[limits.max_files], problem)
     yield from _inflated(patch, limits)
-    yield from _places(patch, scope, protected)
+    yield from _places(patch, scope, policy)
 
 
 def _twice(patch: ParsedPatch) -> Iterator[Violation]:
@@ -93,16 +93,20 @@ def _inflated(patch: ParsedPatch, limits: PatchLimits) -> Iterator[Violation]:
             left -= size
 
 
-def _places(patch: ParsedPatch, scope: Sequence[str], protected: Sequence[str]) -> Iterator[Violation]:
+def _places(patch: ParsedPatch, scope: Sequence[str], policy: Sequence[PathRules]) -> Iterator[Violation]:
     where = {path.decode(): file for file in patch.files for path in (file.old_path, file.new_path) if path}
     try:
         outside = outside_scope(patch.paths, scope)
         spelled = {path: plain_spelling(path) for path in patch.paths}
-        hit = set(protected_among([*spelled, *spelled.values()], protected))
+        closed = path_problems(spelled, policy)
+        hit = {problem.path for problem in path_problems({*spelled, *spelled.values()}, policy) if problem.is_protected}
     except ValueError as error:
         yield Violation.at(Rule.PROTECTED, patch.files[0], f"a pattern can't be read: {error}")
         return
     for path in outside:
         yield Violation.at(Rule.OUT_OF_SCOPE, where[path], "it is outside of what the task may touch")
+    for problem in closed:
+        if not problem.is_protected and problem.path not in outside:
+            yield Violation.at(Rule.OUT_OF_SCOPE, where[problem.path], f"it {problem.problem}")
     for path in (path for path, plain in spelled.items() if {path, plain} & hit):
         yield Violation.at(Rule.PROTECTED, where[path], "no patch may change it")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from prefect_acms.blocks.guardrails import PatchLimits
+from prefect_acms.blocks.guardrails import PatchLimits, PathRules
 from prefect_acms.canonical.errors import PatchDoesNotApply
 from prefect_acms.tasks.diffs import NotADiff
 from prefect_acms.tasks.git import Repository
@@ -71,14 +71,16 @@ def validate_patch(
     protected: Sequence[str],
     scope: Sequence[str],
     forbidden: Collection[str] = (),
+    policy: Sequence[PathRules] = (),
     repository: Repository | None = None,
     base: str = "HEAD",
 ) -> Validation:
     """Everything that is to be said against a patch; what can't be read or decided is refused.
 
-    `scope` and `protected` are gitwildmatch patterns, `forbidden` are operations (create, delete, rename) that no
-    file may undergo. With a repository, git applies the patch to the commit or tree `base` as well, in a place of its
-    own, and the result must be the one that the patch says at exactly the lines that it says.
+    `scope` and `protected` are gitwildmatch patterns, `policy` are further rules for paths, each of which holds on its
+    own; `forbidden` are operations (create, delete, rename) that no file may undergo. With a repository, git applies
+    the patch to the commit or tree `base` as well, in a place of its own, and the result must be the one that the patch
+    says at exactly the lines that it says.
     """
     digest = sha256(content).hexdigest()
     if len(content) > limits.max_bytes:
@@ -94,7 +96,8 @@ def validate_patch(
     except UnicodeDecodeError as error:
         unread = Violation(Rule.PATH_NOT_TEXT, "line 1", f"{error.object!r} is not UTF-8")
         return Validation((unread, *_secrets(content)), sha256=digest)
-    form = check_form(patch, limits=limits, protected=protected, scope=scope, forbidden=forbidden)
+    rules = (PathRules.model_construct(protected_paths=tuple(protected)), *policy)
+    form = check_form(patch, limits=limits, scope=scope, policy=rules, forbidden=forbidden)
     violations = [*form, *check_lines(patch.files, allow_binary=limits.allow_binary), *_known(content)]
     tree = None
     if not violations:

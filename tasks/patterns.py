@@ -9,13 +9,20 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from prefect_acms.blocks.guardrails import Operation, PatchLimits
+from prefect_acms.blocks.globs import Glob
+from prefect_acms.blocks.guardrails import GuardrailSettings, Operation, PatchLimits
 from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.errors import InvalidDocument, UnknownName
+from prefect_acms.canonical.test_gate import GateType
 from prefect_acms.tasks.documents import invalid, read_toml
 from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.guardrails import path_problems
+from prefect_acms.tasks.tightening import tightened
 
 SHIPPED = Path(__file__).with_name("patterns.toml")
+
+VERSION = 1
+"""Version of the format of a pattern index; a file that names none has this one."""
 
 
 class Pattern(BaseModel):
@@ -33,9 +40,24 @@ class Pattern(BaseModel):
     allowed_tools: tuple[str, ...] = Field(description="tools that may carry it out")
     needs_fixable: bool = Field(default=False, description="whether the source must say that a tool can fix the gap")
     domains: tuple[str, ...] = Field(default=(), description="what the tool has to know about")
-    limits: PatchLimits | None = Field(default=None, description="limits of a patch; none: those of the run")
+    scope: tuple[Glob, ...] = Field(
+        default=(),
+        description="patterns as in .gitignore of the only files that a patch may change; none: those of the run",
+    )
+    limits: PatchLimits | None = Field(
+        default=None, description="limits of a patch, where they are tighter than those of the run"
+    )
     forbidden: tuple[Operation, ...] = Field(default=(), description="what a patch may not do to a file")
+    required_checks: tuple[GateType, ...] = Field(
+        default=(), description="gates that must be able to judge: LINT, UNIT, INTEGRATION, SECURITY"
+    )
     because: str = Field(default="", description="why a gap that it fits can't be fixed, for people")
+
+    @property
+    def policy(self) -> GuardrailSettings:
+        """What it says of patches, as a policy that tightens that of the run."""
+        said = {name: getattr(self, name) for name in ("scope", "limits", "forbidden", "required_checks")}
+        return GuardrailSettings(**{name: value for name, value in said.items() if value})
 
     def fits(self, source: str, rule: str, category: str) -> bool:
         """Whether gaps like this belong to this pattern, fixable or not."""
@@ -46,13 +68,27 @@ class Pattern(BaseModel):
         )
         return any(names for names, _ in asked) and all(fits for names, fits in asked if names)
 
-    def refusal(self, gap: Gap) -> str | None:
+    def tools_under(self, guardrails: GuardrailSettings) -> tuple[str, ...]:
+        """The tools that may carry it out where these guardrails hold."""
+        allowed = guardrails.allowed_tools
+        if allowed is None or TaskKind.IMPLEMENTATION not in self.kinds:
+            return self.allowed_tools
+        return tuple(tool for tool in self.allowed_tools if tool in allowed)
+
+    def refusal(self, gap: Gap, guardrails: GuardrailSettings) -> str | None:
         """Why nothing can be done about a gap that fits, or None when something can."""
         if not self.enabled:
             return f"pattern {self.id} is disabled"
         if not (self.allowed_tools and self.kinds) or (self.needs_fixable and not gap.fixable):
             return self.because or f"pattern {self.id} allows no tool for it"
-        return None if gap.file_paths else "it names no file that could be changed"
+        if not gap.file_paths:
+            return "it names no file that could be changed"
+        if TaskKind.IMPLEMENTATION not in self.kinds:
+            return None
+        if not self.tools_under(guardrails):
+            return f"the policy allows none of the tools that could fix it: {', '.join(self.allowed_tools)}"
+        closed = path_problems(gap.file_paths, tightened(guardrails, self.policy).path_rules)
+        return f"the policy closes it: {closed[0].path} {closed[0].problem}" if closed else None
 
 
 class PatternIndex:
@@ -95,7 +131,11 @@ class PatternIndex:
 
 
 def _patterns_in(path: Path) -> Iterator[Pattern]:
-    content = read_toml(path).get("patterns", {})
+    document = read_toml(path)
+    # true and 1.0 equal 1, and are no version
+    if repr(document.get("version", VERSION)) != repr(VERSION):
+        raise InvalidDocument(path=path, where="version", problem=f"expected {VERSION}, found {document['version']!r}")
+    content = document.get("patterns", {})
     if not isinstance(content, Mapping):
         raise InvalidDocument(path=path, where="patterns", problem="expected tables [patterns.NAME]")
     for name, entry in content.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from graphlib import CycleError
 
 from prefect_acms.blocks.config import ExecutionSettings
+from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.errors import CyclicPlan, InvalidDocument
 from prefect_acms.tasks.clustering import workstream_of
@@ -55,6 +56,7 @@ def compile_plan(
     base_commit: str,
     has_tests: bool,
     execution: ExecutionSettings | None = None,
+    guardrails: GuardrailSettings | None = None,
     max_retries: int = 3,
 ) -> Compiled:
     """Turn workstreams into a DAG of tasks; a gap that no tool can mend gets a reason instead of a task.
@@ -64,7 +66,8 @@ def compile_plan(
     """
     by_name = {gap.fingerprint: gap for gap in gaps}
     members = _members(workstreams, by_name)
-    refused = _refused([gap for group in members.values() for gap in group], patterns)
+    rails = guardrails or GuardrailSettings()
+    refused = _refused([gap for group in members.values() for gap in group], patterns, rails)
     kept = {
         key: left
         for key, group in members.items()
@@ -72,7 +75,7 @@ def compile_plan(
     }
     shrunk = _shrunk(kept)
     timeout_sec = (execution or ExecutionSettings()).task_timeout_sec
-    task_maker = _TaskMaker(patterns, timeout_sec, max_retries, has_tests=has_tests)
+    task_maker = _TaskMaker(patterns, rails, timeout_sec, max_retries, has_tests=has_tests)
     plan = Plan(
         repository=repository,
         base_commit=base_commit,
@@ -95,9 +98,9 @@ def _members(workstreams: Iterable[Workstream], gaps: Mapping[str, Gap]) -> dict
     return members
 
 
-def _refused(gaps: Sequence[Gap], patterns: PatternIndex) -> dict[str, str]:
+def _refused(gaps: Sequence[Gap], patterns: PatternIndex, guardrails: GuardrailSettings) -> dict[str, str]:
     """The gaps about which nothing can be done, by fingerprint, each with the reason."""
-    refused = {gap.fingerprint: reason for gap in gaps if (reason := _refusal(gap, patterns))}
+    refused = {gap.fingerprint: reason for gap in gaps if (reason := _refusal(gap, patterns, guardrails))}
     sequence = gaps_in_order(gaps)
     _pass_on(sequence, refused)
     fixing = [gap for gap in gaps if gap.fingerprint not in refused and not _is_test(gap, patterns)]
@@ -106,9 +109,9 @@ def _refused(gaps: Sequence[Gap], patterns: PatternIndex) -> dict[str, str]:
     return refused
 
 
-def _refusal(gap: Gap, patterns: PatternIndex) -> str | None:
+def _refusal(gap: Gap, patterns: PatternIndex, guardrails: GuardrailSettings) -> str | None:
     pattern = patterns.for_gap(gap)
-    return pattern.refusal(gap) if pattern else f"no pattern covers {gap.rule_id} of {gap.source}"
+    return pattern.refusal(gap, guardrails) if pattern else f"no pattern covers {gap.rule_id} of {gap.source}"
 
 
 def _pass_on(sequence: Iterable[Gap], refused: dict[str, str]) -> None:
@@ -150,8 +153,17 @@ def _chained(
 class _TaskMaker:
     """Makes the tasks of one workstream after the other."""
 
-    def __init__(self, patterns: PatternIndex, timeout_sec: float, max_retries: int, *, has_tests: bool) -> None:
+    def __init__(
+        self,
+        patterns: PatternIndex,
+        guardrails: GuardrailSettings,
+        timeout_sec: float,
+        max_retries: int,
+        *,
+        has_tests: bool,
+    ) -> None:
         self._patterns = patterns
+        self._guardrails = guardrails
         self._timeout_sec = timeout_sec
         self._max_retries = max_retries
         self._has_tests = has_tests
@@ -191,13 +203,14 @@ class _TaskMaker:
         self, key: str, workstream: Workstream, kind: TaskKind, pattern: Pattern, gaps: Sequence[Gap]
     ) -> PlannedTask:
         files = {path for gap in gaps for path in gap.file_paths}
+        tools = pattern.tools_under(self._guardrails)
         return PlannedTask(
             key=key,
             workstream=workstream.key,
             kind=kind,
             description=f"{pattern.title}: {workstream.name}",
             pattern_id=pattern.id,
-            tool_id=pattern.allowed_tools[0] if len(pattern.allowed_tools) == 1 else None,
+            tool_id=tools[0] if len(tools) == 1 else None,
             file_scope=tuple(sorted(files)),
             gaps=tuple(gap.fingerprint for gap in gaps),
             required_capabilities=tuple(sorted({kind, *pattern.domains})),

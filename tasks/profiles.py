@@ -15,8 +15,8 @@ from prefect_acms.tasks.documents import invalid, read_toml
 
 SHIPPED = Path(__file__).with_name("profiles.toml")
 
-_KNOWN_TABLES = ("tools", "rules", "patterns")
-"""What a file may hold; the patterns are the pattern index's to read."""
+_KNOWN_TABLES = ("tools", "rules", "patterns", "version")
+"""What a file may hold; the patterns, and the version of their format, are the pattern index's to read."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 

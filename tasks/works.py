@@ -76,7 +76,7 @@ def _chosen(bench: Bench) -> ToolSpec:
     ceiling = Tier.HIGH if drive.config.discovery.unsafe_fixes else Tier.MEDIUM
     decision = Router(toolbox.rules, toolbox, drive.store).choose(
         task.kind,
-        candidates=[task.tool_id] if task.tool_id else bench.pattern.allowed_tools,
+        candidates=[task.tool_id] if task.tool_id else bench.pattern.tools_under(drive.guardrails),
         required=set(task.required_capabilities) - {task.kind},
         ceiling=ceiling,
     )
@@ -86,7 +86,7 @@ def _chosen(bench: Bench) -> ToolSpec:
         profile,
         bench.files,
         scope=task.file_scope,
-        protected=drive.guardrails.protected_paths,
+        guardrails=bench.guardrails,
         ceiling=ceiling,
     )
     with drive.begin() as dao:

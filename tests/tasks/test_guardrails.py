@@ -12,7 +12,7 @@ from prefect_acms.canonical.errors import GuardrailViolation
 from prefect_acms.tasks.guardrails import check_paths, check_task, outside_scope, protected_among
 from prefect_acms.tasks.profiles import load_profiles
 
-PROTECTED = GuardrailSettings().protected_paths
+RAILS = GuardrailSettings()
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,7 @@ def broken_rule(
 ) -> str | None:
     """The guardrail that refuses, or None."""
     try:
-        check_task(
-            pattern, load_profiles().get(tool), files, scope=("a.py", "src/"), protected=PROTECTED, ceiling=ceiling
-        )
+        check_task(pattern, load_profiles().get(tool), files, scope=("a.py", "src/"), guardrails=RAILS, ceiling=ceiling)
     except GuardrailViolation as violation:
         return str(violation.facts["rule"])
     return None
@@ -90,5 +88,8 @@ def test_a_path_with_the_signs_of_a_glob_is_itself() -> None:
 
 def test_protected_files_are_found_at_any_depth() -> None:
     """As git finds what .gitignore names; a `!` takes back what came before."""
-    assert protected_among(["a/.gitattributes", ".github/x", "ok.py"], PROTECTED) == (".github/x", "a/.gitattributes")
+    assert protected_among(["a/.gitattributes", ".github/x", "ok.py"], RAILS.protected_paths) == (
+        ".github/x",
+        "a/.gitattributes",
+    )
     assert protected_among(["docs/a", "docs/b"], ["docs/*", "!docs/b"]) == ("docs/a",)

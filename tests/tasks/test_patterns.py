@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.errors import InvalidDocument, UnknownName
 from prefect_acms.tasks.gaps import Gap
@@ -14,6 +15,8 @@ from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.profiles import load_profiles
 
 MakeGap = Callable[..., Gap]
+
+RAILS = GuardrailSettings()
 
 
 @pytest.mark.parametrize(
@@ -45,10 +48,10 @@ def test_a_gap_is_refused_with_a_reason(make_gap: MakeGap) -> None:
     """Not fixable, without a file, or a note for a person: each says why."""
     index = PatternIndex.load()
     lint, marker = index.get("lint-fix"), index.get("marker")
-    assert lint.refusal(make_gap("a", "a.py", fixable=True)) is None
-    assert "no fix" in (lint.refusal(make_gap("a", "a.py")) or "")
-    assert "no file" in (lint.refusal(make_gap("a", fixable=True)) or "")
-    assert "no deterministic tool" in (marker.refusal(make_gap("a", "a.py")) or "")
+    assert lint.refusal(make_gap("a", "a.py", fixable=True), RAILS) is None
+    assert "no fix" in (lint.refusal(make_gap("a", "a.py"), RAILS) or "")
+    assert "no file" in (lint.refusal(make_gap("a", fixable=True), RAILS) or "")
+    assert "no deterministic tool" in (marker.refusal(make_gap("a", "a.py"), RAILS) or "")
 
 
 def test_a_pattern_of_the_user_replaces_ours(tmp_path: Path, make_gap: MakeGap) -> None:
@@ -61,7 +64,7 @@ def test_a_pattern_of_the_user_replaces_ours(tmp_path: Path, make_gap: MakeGap) 
     gap = make_gap("a", "a.py", fixable=True)
     found = PatternIndex.load([path]).for_gap(gap)
     assert found is not None
-    assert found.refusal(gap) == "pattern lint-fix is disabled"
+    assert found.refusal(gap, RAILS) == "pattern lint-fix is disabled"
 
 
 def test_a_pattern_of_the_user_is_offered_gaps_before_ours(tmp_path: Path, make_gap: MakeGap) -> None:

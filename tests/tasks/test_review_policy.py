@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
 from typing import Any
 
 import pytest
@@ -10,18 +10,10 @@ import pytest
 from prefect_acms.blocks.guardrails import GuardrailSettings, Integrity, PathRules, ReviewSettings, Untested
 from prefect_acms.blocks.tool_spec import Tier
 from prefect_acms.canonical.test_gate import GateType
+from prefect_acms.tasks.integrity import IntegrityFinding, IntegrityRule
 from prefect_acms.tasks.review_policy import PatchFacts, refusals, review_reasons
 
-
-@dataclass(frozen=True)
-class Found:
-    """An integrity finding."""
-
-    rule: str = "SKIP_ADDED"
-    path: str = "tests/test_a.py"
-    line: int | None = 3
-    problem: str = "a test is skipped"
-
+FOUND = IntegrityFinding(IntegrityRule.TEST_SKIPPED, "tests/test_a.py", 3, "a test is skipped")
 
 GOOD = PatchFacts(
     files=("src/a.py", "src/b.py"),
@@ -56,8 +48,8 @@ def test_the_default_lets_a_tested_patch_of_a_deterministic_tool_in() -> None:
         ({"further_paths": [{"review_paths": ["/src/"]}]}, {}, "it touches src/a.py, src/b.py"),
         (
             {},
-            {"integrity": (Found(),)},
-            "it changes what judges it: SKIP_ADDED at tests/test_a.py:3: a test is skipped",
+            {"integrity": (FOUND,)},
+            "it changes what judges it: TEST_SKIPPED at tests/test_a.py:3: a test is skipped",
         ),
         ({"unavailable_gates": "review"}, {"judging": frozenset({GateType.LINT})}, "no tests can judge it"),
         (
@@ -71,7 +63,7 @@ def test_each_setting_sends_a_patch_to_review_by_its_reason(
     settings: dict[str, Any], facts: dict[str, Any], reason: str
 ) -> None:
     """One setting or fact changed, one reason: none is given twice, none hides another."""
-    assert review_reasons(rails(**settings), replace(GOOD, **facts)) == (reason,)
+    assert review_reasons(rails(**settings), GOOD.model_copy(update=facts)) == (reason,)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +80,8 @@ def test_each_setting_sends_a_patch_to_review_by_its_reason(
 )
 def test_what_is_within_the_bounds_goes_in_unseen(settings: dict[str, Any], facts: dict[str, Any]) -> None:
     """The bound itself is within; LINT suffices for deterministic tools."""
-    assert review_reasons(rails(**settings), replace(GOOD, **facts)) == ()
-    assert refusals(rails(**settings), replace(GOOD, **facts)) == ()
+    assert review_reasons(rails(**settings), GOOD.model_copy(update=facts)) == ()
+    assert refusals(rails(**settings), GOOD.model_copy(update=facts)) == ()
 
 
 def test_a_list_that_takes_back_can_not_take_back_what_another_list_says() -> None:
@@ -110,15 +102,22 @@ def test_a_list_that_takes_back_can_not_take_back_what_another_list_says() -> No
             {},
             "the policy requires that INTEGRATION, SECURITY can judge, and not all of them can",
         ),
+        ({}, {"policy_files": ("acms.toml",)}, "it changes the repository's own policy: acms.toml"),
         ({"unavailable_gates": Untested.REFUSE}, {"judging": frozenset({GateType.LINT})}, "no tests can judge it"),
         (
             {"integrity": Integrity.REFUSE},
-            {"integrity": (Found(line=None),)},
-            "it changes what judges it: SKIP_ADDED at tests/test_a.py: a test is skipped",
+            {"integrity": (FOUND,)},
+            "it changes what judges it: TEST_SKIPPED at tests/test_a.py:3: a test is skipped",
         ),
     ],
 )
 def test_each_setting_refuses_by_its_reason(settings: dict[str, Any], facts: dict[str, Any], reason: str) -> None:
     """What is refused need not be seen by anybody."""
-    assert refusals(rails(**settings), replace(GOOD, **facts)) == (reason,)
-    assert review_reasons(rails(**settings), replace(GOOD, **facts)) == ()
+    assert refusals(rails(**settings), GOOD.model_copy(update=facts)) == (reason,)
+    assert review_reasons(rails(**settings), GOOD.model_copy(update=facts)) == ()
+
+
+def test_the_facts_are_stored_and_read_again_as_they_were() -> None:
+    """What policy was asked about can be asked again, by another policy."""
+    facts = GOOD.model_copy(update={"integrity": (FOUND,), "policy_files": ("acms.toml",)})
+    assert PatchFacts.model_validate(json.loads(json.dumps(facts.record))) == facts
