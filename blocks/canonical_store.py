@@ -9,6 +9,7 @@ from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, model_validator
 
 from prefect_acms.blocks.appearance import DOCUMENTATION, FILES_LOGO
+from prefect_acms.blocks.secrets import learn_secrets
 
 if TYPE_CHECKING:
     from prefect_acms.dao.store import Store
@@ -49,6 +50,7 @@ class CanonicalStore(Block):
         if self.url is not None and self.home is not None:
             message = "give a url or a home, not both"
             raise ValueError(message)
+        learn_secrets(self)
         return self
 
     def database_url(self) -> str | None:

@@ -15,6 +15,7 @@ from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
 from prefect_acms.blocks.appearance import DOCUMENTATION, FILES_LOGO
+from prefect_acms.blocks.secrets import learn_secrets
 from prefect_acms.canonical.errors import GitFailed, GitMissing, NotARepository, RepositoryUnfit
 
 _SCP_LIKE = re.compile(r"^[\w.-]+@[\w.-]+:(?!//)")
@@ -93,6 +94,7 @@ class Workspace(Block):
         if self.credentials is not None and not self.repository.startswith(("https://", "http://")):
             message = "credentials go with an https or http URL only"
             raise ValueError(message)
+        learn_secrets(self)
         return self
 
     def checkout(self, into: Path) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from prefect_acms.canonical.errors import AcmsError, LostRace, RowRefused, StoreUnavailable
+from prefect_acms.dao.redaction import KNOWN
 from prefect_acms.dao.refusals import refuse_writes
 
 Synchronous = Literal["FULL", "NORMAL"]
@@ -43,6 +46,27 @@ def address(url: str) -> URL:
 def shown(url: URL | str) -> str:
     """The URL as a person may see it: without its password."""
     return make_url(url).render_as_string(hide_password=True)
+
+
+@contextmanager
+def told_by_environment(given: str | None) -> Iterator[str | None]:
+    """A block in which a URL with a password is told by the environment, as others would write down what they are told.
+
+    What is to be told instead: the URL itself if it has no password, else nothing.
+    """
+    password = None if given is None else address(given).password
+    if given is None or password is None:
+        yield given
+        return
+    KNOWN.learn(password)
+    before = os.environ.get("ACMS_DATABASE_URL")
+    os.environ["ACMS_DATABASE_URL"] = given
+    try:
+        yield None
+    finally:
+        del os.environ["ACMS_DATABASE_URL"]
+        if before is not None:
+            os.environ["ACMS_DATABASE_URL"] = before
 
 
 def patience(url: URL, given: float | None) -> float:

@@ -144,10 +144,15 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
+        from prefect_acms.dao.error_redaction import clean_error
+        from prefect_acms.dao.redaction import environment_redactor
+
+        redact = environment_redactor()
         failure = failure_of(error)
         if failure is None:
+            clean_error(error)
             raise
-        click.echo(f"acms: {failure.sentence}", err=True)
+        click.echo(f"acms: {redact(failure.sentence)}", err=True)
         return failure.exit_code
     return code
 

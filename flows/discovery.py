@@ -7,6 +7,7 @@ import asyncio
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from prefect_acms.dao.error_redaction import clean_errors
 from prefect_acms.tasks.artifacts import publish_gaps
 from prefect_acms.tasks.discovery import DiscoveryResult, discover
 from prefect_acms.tasks.documents import report_of, write_document
@@ -47,7 +48,7 @@ def scan_base(run_id: str, epoch: int) -> DiscoveryResult:
         timeout_sec=drive.config.gates.timeout_sec,
     )
     try:
-        with drive.watching():
+        with clean_errors(), drive.watching():
             return discover(scan, drive.config.discovery.sources)
     finally:
         # Tests leave things behind, and the gates judge this very tree next.

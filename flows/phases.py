@@ -20,6 +20,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES
 
 from prefect_acms.canonical.errors import ServerUnavailable
 from prefect_acms.canonical.events import Notice
+from prefect_acms.dao.error_redaction import clean_error
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.prefect_server import (
     no_retries,
@@ -84,6 +85,7 @@ class _Body:
         try:
             self._returned = await self._fn(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - it is raised again by who called
+            clean_error(error)
             self.raised = error
         else:
             # The engine puts a record of its own where the data of a state is now.

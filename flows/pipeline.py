@@ -11,6 +11,8 @@ from prefect.runtime import flow_run
 from prefect_acms.blocks.config import Mode, PipelineConfig
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.run import RunState
+from prefect_acms.dao.connections import told_by_environment
+from prefect_acms.dao.error_redaction import clean_errors
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.flows.configure import RunHandle, check_config, configure_run
 from prefect_acms.flows.course import INTERRUPTED, INTERRUPTIONS, repository_held, take_course, was_cancelled
@@ -48,6 +50,11 @@ async def acms_pipeline(config: PipelineConfig) -> State[Any]:
     Bad input raises before anything is written. Run again by Prefect (Retry, or after a suspend), it goes on with the
     run that it has begun, or tells how that one ended; only one that failed or was canceled is begun anew.
     """
+    with clean_errors():
+        return await _improved(config)
+
+
+async def _improved(config: PipelineConfig) -> State[Any]:
     store = shared_store(config.database_url)
     with store.begin(read_only=True) as dao:
         begun = dao.runs.by_attempt(str(flow_run.id))
@@ -89,6 +96,8 @@ def run_pipeline(config: PipelineConfig, store_listener: Listener | None = None)
     The listener is told every event of the store after its commit, in order.
     """
     repository = check_config(config)
-    if config.mode is Mode.EXECUTE_ONLY:
-        stored_plan(config, repository, lambda: shared_store(config.database_url))
-    return await_here(acms_pipeline, config, database_url=config.database_url, listener=store_listener)
+    with told_by_environment(config.database_url) as url:
+        config = config.model_copy(update={"database_url": url})
+        if config.mode is Mode.EXECUTE_ONLY:
+            stored_plan(config, repository, lambda: shared_store(url))
+        return await_here(acms_pipeline, config, database_url=url, listener=store_listener)

@@ -127,11 +127,15 @@ async def _table(drive: Drive, name: str, rows: list[dict[str, Any]], descriptio
     shown = rows[:MOST_ROWS]
     if len(shown) < len(rows):
         description += f"; the first {len(shown)} are shown, {name}.json in the run's folder has all"
-    await _publish(lambda: acreate_table_artifact(table=shown, key=_key(drive, name), description=description))
+    clean = drive.store.scrubber
+    told = {"table": clean.value(shown), "description": clean.text(description)}
+    await _publish(lambda: acreate_table_artifact(**told, key=_key(drive, name)))
 
 
 async def _markdown(drive: Drive, name: str, text: str, description: str) -> None:
-    await _publish(lambda: acreate_markdown_artifact(markdown=text, key=_key(drive, name), description=description))
+    clean = drive.store.scrubber.text
+    told = {"markdown": clean(text), "description": clean(description)}
+    await _publish(lambda: acreate_markdown_artifact(**told, key=_key(drive, name)))
 
 
 def _key(drive: Drive, name: str) -> str:

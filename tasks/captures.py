@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any
 
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
 from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.patches import PatchRow
+from prefect_acms.dao.redaction import HIDDEN
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.bench import Bench
@@ -45,18 +47,31 @@ def store_capture(dao: UnitOfWork, bench: Bench, diff: bytes) -> None:
 
 def stored_patch(dao: UnitOfWork, bench: Bench, diff: bytes, validation: Validation) -> PatchRow:
     """The row of a diff of this task; the same diff on the same commit is stored once."""
-    digest = sha256(diff).hexdigest()
+    stored = _without_secrets(bench.drive, diff) if validation.has_secret else diff
+    digest = sha256(stored).hexdigest()
     for patch in dao.patches.of_task(bench.task.id):
         if (patch.sha256, patch.base_commit) == (digest, bench.worktree.commit):
             return patch
     return dao.patches.create(
         task_id=bench.task.id,
-        content=diff,
+        content=stored,
         files=list(validation.files),
         lines_added=validation.lines_added,
         lines_removed=validation.lines_removed,
         base_commit=bench.worktree.commit,
+        metadata={"redacted": True} if stored != diff else None,
     )
+
+
+def _without_secrets(drive: Drive, diff: bytes) -> bytes:
+    """The diff of a patch that was refused for a secret: what it adds is not told, and what is known is hidden."""
+    hidden = b"+" + HIDDEN.encode()
+    lines = [b"", *diff.split(b"\n")]
+    told = [
+        hidden if line.startswith(b"+") and not (line.startswith(b"+++ ") and before.startswith(b"--- ")) else line
+        for before, line in pairwise(lines)
+    ]
+    return drive.store.scrubber.content(b"\n".join(told))
 
 
 def captured_patch(drive: Drive, task: TaskRow) -> PatchRow | None:

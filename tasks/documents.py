@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from prefect_acms.canonical.clock import utc_text
 from prefect_acms.canonical.errors import InvalidDocument
 from prefect_acms.canonical.gap import GapSeverity
+from prefect_acms.dao.redaction import redact
 from prefect_acms.tasks.fingerprints import Fingerprinter
 from prefect_acms.tasks.gaps import Fingerprint, Gap, RepositoryPath
 from prefect_acms.tasks.ordering import cycle_of, drawn, in_order
@@ -130,8 +131,8 @@ def parse_document(model: type[Document], content: bytes, path: str) -> Document
 
 
 def document_bytes(document: BaseModel) -> bytes:
-    """The bytes of a document: the same document, the same bytes."""
-    return (json.dumps(document.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
+    """The bytes of a document, without secrets: the same document, the same bytes."""
+    return redact(json.dumps(document.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def write_document(document: BaseModel, path: Path) -> None:

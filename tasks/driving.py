@@ -22,7 +22,9 @@ from prefect_acms.canonical.errors import (
     RunEnding,
     Superseded,
 )
+from prefect_acms.dao.error_redaction import clean_errors
 from prefect_acms.dao.home import acms_home, database_url
+from prefect_acms.dao.log_redaction import clean_logs
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store, UnitOfWork, open_store
 from prefect_acms.dao.unit import Fence
@@ -187,6 +189,7 @@ def shared_store(given: str | None = None) -> Store:
     url = database_url(given)
     with _LOCK:
         if url not in _STORES:
+            clean_logs()
             _STORES[url] = open_store(url)
         return _STORES[url]
 
@@ -308,7 +311,7 @@ COMPLETED = "completed"
 def phase(drive: Drive, name: str) -> Iterator[PhaseRecord]:
     """Record a phase of the run around a block of work; what the block puts into the record is kept with it."""
     drive.stopping.clear()
-    with drive.leased():
+    with clean_errors(), drive.leased():
         with drive.begin() as dao:
             record = PhaseRecord(dao.phases.create(run_id=drive.run_id, name=name).id)
         outcome = "failed"

@@ -66,7 +66,7 @@ def evidence_of(store: Store, run_id: str, repository: Repository | None) -> Sta
         findings=tuple(_finding(row) for row in sorted(rows.gaps, key=lambda row: row.id)),
         tasks=tuple(_task(row, versions) for row in rows.tasks),
         gates=tuple(_gate(row) for row in rows.gates),
-        patches=tuple(_patch(entry, rows, repository) for entry in rows.entries),
+        patches=tuple(_patch(entry, rows, repository, store.scrubber) for entry in rows.entries),
         chain=chain,
     )
     statement = statement_of(evidence)
@@ -76,8 +76,8 @@ def evidence_of(store: Store, run_id: str, repository: Repository | None) -> Sta
 
 def _refuse_secrets(scrubber: Scrubber, statement: Statement) -> None:
     """What the chain holds can't be changed any more: a secret that became known since then keeps the evidence in."""
-    parts = [statement.payload(), *(patch.content() for patch in statement.predicate.patches)]
-    if any(scrubber.content(part) != part for part in parts):
+    payload = statement.payload()
+    if scrubber.content(payload) != payload:
         expected = "nothing in it that is known as a secret today: take that variable or value back, then export"
         raise InvalidValue(field="the evidence of run", value=statement.predicate.run.id, expected=expected)
 
@@ -179,9 +179,10 @@ def _output_hash(stdout: str | None, stderr: str | None) -> str:
     return sha256(f"{stdout or ''}\0{stderr or ''}".encode()).hexdigest()
 
 
-def _patch(entry: LedgerRow, rows: Rows, repository: Repository | None) -> Patch:
+def _patch(entry: LedgerRow, rows: Rows, repository: Repository | None, scrubber: Scrubber) -> Patch:
     stored, told = rows.patches[entry.patch_id], patch_record(entry, rows, Landed())
     commit = _commit(entry.commit_sha, repository)
+    may_be_told = scrubber.content(stored.content) == stored.content
     return Patch(
         id=stored.id,
         entry_id=entry.id,
@@ -190,7 +191,7 @@ def _patch(entry: LedgerRow, rows: Rows, repository: Repository | None) -> Patch
         base_commit=stored.base_commit,
         files=told.files,
         sha256=stored.sha256,
-        diff=b64encode(stored.content).decode(),
+        diff=b64encode(stored.content).decode() if may_be_told else None,
         redacted=bool(stored.info.get("redacted")),
         reason=told.reason,
         supersedes=entry.supersedes,

@@ -155,8 +155,9 @@ def _named(kind: str, place: str, ids: Any, known: set[str]) -> Iterator[Damage]
 
 
 def _in_patch(patch: Patch, evidence: Evidence, where: str) -> Iterator[Damage]:
-    digest = sha256(patch.content()).hexdigest()
-    yield from _differs("the diff has another SHA-256", f"{where}/sha256", digest, patch.sha256)
+    if (content := patch.content()) is not None:
+        digest = sha256(content).hexdigest()
+        yield from _differs("the diff has another SHA-256", f"{where}/sha256", digest, patch.sha256)
     landed = patch.state in _LANDED
     if landed != (patch.commit is not None):
         yield Damage(f"a patch that is {patch.state} has {'no' if landed else 'a'} commit", f"{where}/commit")

@@ -33,8 +33,11 @@ def _in_commit(repository: Repository, patch: Patch, commit: str, where: str) ->
         return
     if patch.commit is not None and patch.commit.content() not in {None, found}:
         yield Damage("the repository has another commit of that id", f"{where}/commit/object")
+    content = patch.content()
+    if content is None:
+        return
     tree = repository.tree_of(commit)
-    made = applied(repository, f"{commit}^", patch.content())
+    made = applied(repository, f"{commit}^", content)
     if made != tree:
         problem = "the diff, applied to the parent of its commit, does not give the tree of the commit"
         yield Damage(problem, f"{where}/diff", expected=tree, found=made or "no tree: it does not apply")

@@ -130,7 +130,9 @@ class Patch(Part):
     base_commit: ObjectId | None
     files: tuple[str, ...]
     sha256: Sha256
-    diff: str = Field(description="the diff byte for byte, in base64")
+    diff: str | None = Field(
+        description="the diff byte for byte, in base64; none: a secret of the repository's own stands in it"
+    )
     redacted: bool = Field(description="a secret was taken out of the diff before it was stored")
     reason: str | None = Field(description="why it was quarantined, dropped or rolled back")
     supersedes: str | None = Field(description="ledger entry whose place it has taken")
@@ -140,9 +142,9 @@ class Patch(Part):
     commit: Commit | None
     resolves: tuple[str, ...] = Field(description="fingerprints of the findings that its commit names")
 
-    def content(self) -> bytes:
-        """The diff."""
-        return b64decode(self.diff, validate=True)
+    def content(self) -> bytes | None:
+        """The diff, if it is told."""
+        return None if self.diff is None else b64decode(self.diff, validate=True)
 
 
 class ChainRow(Part):

@@ -17,6 +17,8 @@ from prefect_acms.canonical.errors import RunEnding, TransitionError
 from prefect_acms.canonical.task import TaskState, TaskTrigger
 from prefect_acms.canonical.verdicts import ENDED_TASK
 from prefect_acms.canonical.workstream import WorkstreamState
+from prefect_acms.dao.error_redaction import clean_error, clean_errors
+from prefect_acms.dao.redaction import redact
 from prefect_acms.tasks.attempts import fail_task, give_up_task, perform
 from prefect_acms.tasks.bridge import on_task_failed, task_state
 from prefect_acms.tasks.driving import Drive, drive_run
@@ -29,7 +31,8 @@ from prefect_acms.tasks.works import JUDGES, WORKS
 @task(name="judge-base", task_run_name="judge the base commit", cache_policy=NO_CACHE, persist_result=False)
 def judge_base(run_id: str, epoch: int) -> None:
     """Run the gates at the base commit: only what is new since then will count."""
-    baseline_of(drive_run(run_id, epoch=epoch))
+    with clean_errors():
+        baseline_of(drive_run(run_id, epoch=epoch))
 
 
 @task(
@@ -45,6 +48,7 @@ def run_task(run_id: str, epoch: int, task_id: str, label: str) -> State[Any]:
     try:
         return _performed(drive, task_id, label)
     except Exception as error:
+        clean_error(error)
         if stops_run(error):
             drive.fault = error
         raise
@@ -64,7 +68,7 @@ def _performed(drive: Drive, task_id: str, label: str) -> State[Any]:
     except TransitionError as refusal:
         with drive.reading() as dao:
             cancelled = isinstance(refusal, RunEnding) or dao.tasks.get(task_id).state == TaskState.CANCELLED
-        message = f"{label}: {refusal}"
+        message = redact(f"{label}: {refusal}")
         return Cancelled(message=message) if cancelled else Failed(name="Refused", message=message)
     return task_state(row)
 
@@ -74,7 +78,8 @@ def settle_workstream(run_id: str, epoch: int, workstream_id: str, label: str) -
     """Merge a workstream whose tasks have ended, and give each of its gaps its fate."""
     drive = drive_run(run_id, epoch=epoch)
     try:
-        settle(drive, workstream_id)
+        with clean_errors():
+            settle(drive, workstream_id)
     except RunEnding as refusal:
         return Cancelled(message=f"{label}: {refusal}")
     with drive.reading() as dao:

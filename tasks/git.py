@@ -24,6 +24,7 @@ from prefect_acms.canonical.errors import (
     RefMoved,
     RepositoryUnfit,
 )
+from prefect_acms.dao.redaction import redact
 from prefect_acms.tasks.survivors import DRIVER_MARK, driver_mark
 
 NEEDED = (2, 38)
@@ -312,7 +313,7 @@ class Repository:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def commit_tree(self, tree: str, parents: Sequence[str], message: str, when: datetime) -> str:
-        """Make a commit by ACMS; same tree, parents, message and time give the same id."""
+        """Make a commit by ACMS, no secret in its message; same tree, parents, message and time give the same id."""
         stamp = f"@{int(when.timestamp())} +0000"
         variables = {
             f"GIT_{role}_{part}": value
@@ -320,8 +321,9 @@ class Repository:
             for part, value in (("NAME", AUTHOR_NAME), ("EMAIL", AUTHOR_EMAIL), ("DATE", stamp))
         }
         arguments = ["commit-tree", tree, *(part for parent in parents for part in ("-p", parent))]
+        words = redact(message).rstrip("\n").encode() + b"\n"
         with self.writing:
-            done = run_git(arguments, cwd=self.top, variables=variables, input=message.rstrip("\n").encode() + b"\n")
+            done = run_git(arguments, cwd=self.top, variables=variables, input=words)
         return text_of(done)
 
     def merge_tree(self, ours: str, theirs: str) -> str:

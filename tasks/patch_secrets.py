@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate
 
-from prefect_acms.dao.redaction import KNOWN, KNOWN_SECRET
+from prefect_acms.dao.redaction import HIDDEN, KNOWN, KNOWN_SECRET
 from prefect_acms.tasks.diffs import HunkLine
 
 _WORD = re.compile(r"[A-Za-z]{0,15}")
@@ -44,6 +44,8 @@ def known_secrets(content: bytes) -> Iterator[int]:
     for shape in KNOWN.found(text):
         if shape.kind == KNOWN_SECRET and not _WORD.fullmatch(text[shape.start : shape.end]):
             yield bisect_right(starts, shape.start)
+    # a diff that was stored without its secret must never be taken for what a tool has made
+    yield from (number for number, line in enumerate(text.split("\n"), 1) if line.startswith("+") and HIDDEN in line)
 
 
 def likely_secrets(content: bytes) -> Iterator[int]:

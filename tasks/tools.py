@@ -14,6 +14,7 @@ from pathlib import Path
 
 from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.canonical.errors import GuardrailViolation, InvalidValue, ToolFailed, ToolUnavailable
+from prefect_acms.dao.redaction import KNOWN
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.guardrails import escape
 from prefect_acms.tasks.processes import OnOutput, ProcessResult, run_process
@@ -160,7 +161,16 @@ def _path(path: str, profile: ToolSpec) -> str:
 def _variables(profile: ToolSpec, environment: Environment) -> Mapping[str, str]:
     """What the environment of the worktree says wins: its PATH and PYTHONPATH are what makes it that worktree's."""
     further = {name: os.environ[name] for name in profile.environment if name in os.environ}
+    # what has to be handed to a tool by name is a credential more often than not; a path is none
+    KNOWN.learn(*(value for value in further.values() if not _is_path(value)))
     return {**further, **environment.variables}
+
+
+def _is_path(value: str) -> bool:
+    try:
+        return Path(value).exists()
+    except (OSError, ValueError):  # too long for one, or with a NUL in it
+        return False
 
 
 def _missing_module(result: ProcessResult) -> str | None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from prefect_acms.dao.redaction import redact
 from prefect_acms.tasks.documents import write_atomically
 from prefect_acms.tasks.reports.html import summary_html
 from prefect_acms.tasks.reports.markdown import summary_markdown
@@ -24,9 +25,9 @@ def write_reports(summary: Summary, folder: Path) -> Written:
     """Write summary.json, summary.md and report.html into the folder, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     written = Written(folder / "summary.json", folder / "summary.md", folder / "report.html")
-    write_atomically(written.json, (summary.model_dump_json(indent=2) + "\n").encode())
-    write_atomically(written.markdown, summary_markdown(summary).encode())
-    write_atomically(written.html, summary_html(summary).encode())
+    write_atomically(written.json, redact(summary.model_dump_json(indent=2) + "\n").encode())
+    write_atomically(written.markdown, redact(summary_markdown(summary)).encode())
+    write_atomically(written.html, redact(summary_html(summary)).encode())
     return written
 
 
