@@ -14,7 +14,7 @@ from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.fates import QUARANTINED
-from prefect_acms.tasks.patches import Validation
+from prefect_acms.tasks.patches import Validation, apply_validated
 from prefect_acms.tasks.review_policy import FACTS, PatchFacts, facts_of, refusals, review_reasons
 from prefect_acms.tasks.reviews import (
     Decision,
@@ -110,7 +110,7 @@ class Gatekeeper:
         """Ask policy about the patch by its own two trees; one that does not apply is kept out by that later."""
         worktree, rails = self.bench.worktree, self.bench.guardrails
         try:
-            after = worktree.apply(candidate.diff)
+            after = apply_validated(worktree, candidate.diff, candidate.validation)
         except PatchDoesNotApply:
             return Admission()
         worktree.reset(candidate.before)

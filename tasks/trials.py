@@ -13,6 +13,7 @@ from prefect_acms.tasks.admission import Candidate, Gatekeeper, Refusal
 from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.captures import stored_patch, validated
 from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.patches import apply_validated
 from prefect_acms.tasks.proofs import prove
 from prefect_acms.tasks.quarantine import keep_tree
 from prefect_acms.tasks.reviews import open_review, review_of
@@ -146,7 +147,7 @@ class Trials:
     def _unapplied(self, trial: Candidate) -> Refusal | None:
         """Apply whole or not at all; a patch that does not apply never will, so it is not tried again."""
         try:
-            self.bench.worktree.apply(trial.diff)
+            apply_validated(self.bench.worktree, trial.diff, trial.validation)
         except PatchDoesNotApply as error:
             with self.bench.drive.begin() as dao:
                 dao.ledger.advance(trial.entry_id, PatchTrigger.APPLY_FAILED, last_error=str(error))
