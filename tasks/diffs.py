@@ -103,8 +103,8 @@ class FileDiff:
 
     @property
     def operation(self) -> str:
-        """What happens to the file as a whole: create, delete, rename or edit."""
-        if self.old_path is None:
+        """What happens to the file as a whole: create (a copy too), delete, rename or edit."""
+        if self.old_path is None or "copy from" in self.headers:
             return "create"
         if self.new_path is None:
             return "delete"

@@ -19,7 +19,7 @@ from prefect_acms.tasks.patch_paths import collated, plain_spelling
 from prefect_acms.tasks.patch_readers import Counts, counts_in
 from prefect_acms.tasks.scratch import scratch_folder
 
-REGULAR, EXECUTABLE, SYMLINK, SUBMODULE = "100644", "100755", "120000", "160000"
+SYMLINK, SUBMODULE = "120000", "160000"
 
 
 class Entry(NamedTuple):
@@ -75,11 +75,9 @@ class PatchBase:
         return next((self.links[start] for start in starts if start in self.links), None)
 
     def contents(self, paths: Sequence[str]) -> dict[str, bytes]:
-        """The content of these files, those that are there."""
+        """The content of these files, those that are there; of a link, its target."""
         files = {path: self.entries[path] for path in paths if path in self.entries}
-        return read_blobs(
-            self.repository, {path: blob for path, (mode, blob) in files.items() if mode in {REGULAR, EXECUTABLE}}
-        )
+        return read_blobs(self.repository, {path: blob for path, (mode, blob) in files.items() if mode != SUBMODULE})
 
     def blob_of(self, content: bytes) -> str:
         """The name that git gives to a content."""

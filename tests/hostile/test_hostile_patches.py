@@ -61,6 +61,12 @@ def test_a_hostile_patch_is_stopped_by_its_rule(worktree: Worktree, case: Case) 
         apply_validated(worktree, case.patch, found)
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.name.startswith("form")], ids=lambda case: case.name)
+def test_what_is_no_diff_is_none_without_a_repository_either(case: Case) -> None:
+    """Its bytes alone say so."""
+    assert case.rule in {violation.rule for violation in case.validated(None).violations}
+
+
 def test_every_rule_has_its_cases() -> None:
     """A rule that stops nothing is not tested; and there are as many cases as were asked for."""
     counted = Counter(case.rule for case in CASES)

@@ -29,7 +29,7 @@ class Case:
     rule: Rule
     settings: dict[str, Any]
 
-    def validated(self, repository: Repository) -> Validation:
+    def validated(self, repository: Repository | None) -> Validation:
         """What is said of it, for the commit that is checked out."""
         return validate_patch(
             self.patch,
