@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.blocks.section import Section
+from prefect_acms.blocks.watch import WatchSettings
 
 
 class Mode(StrEnum):
@@ -152,6 +153,7 @@ class PipelineConfig(BaseModel):
     resilience: ResilienceSettings = Field(default=ResilienceSettings(), description="retries and breakers")
     health: HealthSettings = Field(default=HealthSettings(), description="when silence means stuck or lost")
     execution: ExecutionSettings = Field(default=ExecutionSettings(), description="how the plan is carried out")
+    watch: WatchSettings = Field(default=WatchSettings(), description="how a branch is watched after a merge")
 
     @property
     def title(self) -> str:

@@ -51,6 +51,7 @@ COMMANDS = {
     ),
     "rollback": Entry("rollback", "rollback", "Take committed patches back, with all that builds on them."),
     "regress": Entry("regress", "regress", "Find by bisection which patch of a run broke a test."),
+    "watch": Entry("watch", "watch", "Look at branches that runs were merged into, and propose what to roll back."),
     "sweep": Entry("stuck", "sweep", "Move silent workers to where their silence puts them, and end their claims."),
     "audit": Entry("audit", "audit", "Verify or export the audit trail."),
     "evidence": Entry("evidence", "evidence", "Export what a run did as a signed file, and check such a file offline."),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from prefect_acms.flows.rollback import roll_back_patches
     from prefect_acms.flows.summary import summarize_run
     from prefect_acms.flows.sweep import sweep_workers
+    from prefect_acms.flows.watch import watch_branches
 
 _PLACES = {
     "configure_run": "configure",
@@ -26,6 +27,7 @@ _PLACES = {
     "roll_back_patches": "rollback",
     "summarize_run": "summary",
     "sweep_workers": "sweep",
+    "watch_branches": "watch",
     "acms_pipeline": "pipeline",
 }
 
@@ -40,6 +42,7 @@ __all__ = [
     "roll_back_patches",
     "summarize_run",
     "sweep_workers",
+    "watch_branches",
 ]
 
 

@@ -13,6 +13,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from prefect_acms.canonical.gap import GapSeverity
+from prefect_acms.dao.store import Store
 from prefect_acms.tasks.discovery import DiscoveryResult
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.plans import Plan, Workstream
@@ -20,6 +21,7 @@ from prefect_acms.tasks.prefect_server import UNREACHABLE, is_told
 from prefect_acms.tasks.reports import summary_markdown
 from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.summary_model import Summary
+from prefect_acms.tasks.watch_records import Watched
 
 _RANK = {severity: rank for rank, severity in enumerate(GapSeverity)}
 
@@ -115,12 +117,21 @@ async def publish_summary(drive: Drive, summary: Summary) -> None:
     await _markdown(drive, "summary", summary_markdown(summary), "what was found, fixed and deferred")
 
 
-def _fenced(diff: bytes | str) -> list[str]:
+async def publish_broken(store: Store, repository: str, watched: Watched) -> None:
+    """Show what a merged run has broken in a branch, and the command that takes it back."""
+    output = watched.regression.output if watched.regression else ""
+    lines = [f"# {watched.branch} is broken", "", watched.sentence, "", *_fenced(output, "text")]
+    lines += ["", "To have it out:", "", *_fenced(watched.command or "", "sh")]
+    text, key = store.scrubber.text("\n".join(lines)), _key_of(repository, "broken")
+    await _publish(lambda: acreate_markdown_artifact(markdown=text, key=key, description=f"run {watched.run_id}"))
+
+
+def _fenced(diff: bytes | str, language: str = "diff") -> list[str]:
     text = diff.decode("utf-8", errors="replace") if isinstance(diff, bytes) else diff
     fence = "`" * 4
     while fence in text:
         fence += "`"
-    return [f"{fence}diff", text.rstrip("\n")[:20_000], fence]
+    return [f"{fence}{language}", text.rstrip("\n")[:20_000], fence]
 
 
 async def _table(drive: Drive, name: str, rows: list[dict[str, Any]], description: str) -> None:
@@ -139,8 +150,12 @@ async def _markdown(drive: Drive, name: str, text: str, description: str) -> Non
 
 
 def _key(drive: Drive, name: str) -> str:
+    return _key_of(drive.repository.top.name, name)
+
+
+def _key_of(repository: str, name: str) -> str:
     """Artifact keys are lower-case letters, digits and dashes; one a repository, so that the UI shows its history."""
-    project = "".join(char if char.isalnum() and char.isascii() else "-" for char in drive.repository.top.name.lower())
+    project = "".join(char if char.isalnum() and char.isascii() else "-" for char in repository.lower())
     return f"acms-{project.strip('-') or 'repository'}-{name}"
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_acms.canonical.errors import RegressionUnfit, ToolUnavailable
 from prefect_acms.canonical.patch import PatchState
 from prefect_acms.dao.store import Store
-from prefect_acms.tasks.bisection import Answer, Bisection, bisect
+from prefect_acms.tasks.bisection import Answer, bisect
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.orders import require_undriven
 from prefect_acms.tasks.preparation import prepared_worktree
@@ -54,6 +54,20 @@ class Regression(BaseModel):
     rollback_command: str | None = None
 
 
+class CommitTest(Protocol):
+    """What says of a commit whether it is good; it works in a worktree of the run, and keeps what was said."""
+
+    drive: Drive
+    outputs: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """What it is, as a person would write it."""
+
+    def __call__(self, commit: str) -> Answer:
+        """Try a commit; raises RegressionUnfit where there is no answer."""
+
+
 @dataclass
 class CommandTest:
     """A command that says of a commit whether it is good, in a worktree of the run; what it said last is kept."""
@@ -62,6 +76,11 @@ class CommandTest:
     argv: tuple[str, ...]
     timeout_sec: float
     outputs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The command."""
+        return shlex.join(self.argv)
 
     def __call__(self, commit: str) -> Answer:
         """Try a commit; a test that takes too long is bad, and one that can't be started there tells nothing."""
@@ -82,12 +101,13 @@ class CommandTest:
             return Answer.SKIP
         if not 0 < done.exit_code <= MOST_BAD:
             said = f"signal {-done.exit_code}" if done.exit_code < 0 else f"exit code {done.exit_code}"
-            self.refuse(f"at commit {commit[:10]} it ended with {said}, which says neither good nor bad")
+            refuse(self, f"at commit {commit[:10]} it ended with {said}, which says neither good nor bad")
         return Answer.BAD
 
-    def refuse(self, problem: str) -> NoReturn:
-        """Raise RegressionUnfit."""
-        raise RegressionUnfit(run_id=self.drive.run_id, test=shlex.join(self.argv), problem=problem)
+
+def refuse(test: CommitTest, problem: str) -> NoReturn:
+    """Raise RegressionUnfit."""
+    raise RegressionUnfit(run_id=test.drive.run_id, test=test.name, problem=problem)
 
 
 def find_regression(store: Store, run_id: str, argv: Sequence[str], *, timeout_sec: float = TIMEOUT_SEC) -> Regression:
@@ -103,29 +123,30 @@ def find_regression(store: Store, run_id: str, argv: Sequence[str], *, timeout_s
         test = CommandTest(drive, tuple(argv), timeout_sec)
         head = whole_run(drive, committed)
         if head is None or head == drive.base_commit:
-            test.refuse("it has no commits" if not committed else "its branch is gone, and commits of it are")
+            refuse(test, "it has no commits" if not committed else "its branch is gone, and commits of it are")
         return regression_between(test, drive.base_commit, head)
 
 
-def regression_between(test: CommandTest, good: str, bad: str) -> Regression:
+def regression_between(test: CommitTest, good: str, bad: str) -> Regression:
     """Which commit between the two broke the test; raises RegressionUnfit when they are not good and bad."""
     for commit, where, wanted in ((good, "before", Answer.GOOD), (bad, "after", Answer.BAD)):
         answer = test(commit)
         if answer is not wanted:
             needed = f"{where} the run, at commit {commit[:10]}, it has to {_SAID[wanted]}"
-            test.refuse(f"{needed}, but there it {_SAYS[answer]}{_end(test, commit)}")
-    return told(test, good, bad, bisect(test.drive.repository, good, bad, test))
+            refuse(test, f"{needed}, but there it {_SAYS[answer]}{_end(test, commit)}")
+    return searched(test, good, bad)
 
 
-def told(test: CommandTest, good: str, bad: str, bisection: Bisection) -> Regression:
-    """What a bisection has found, with what the store knows of it."""
+def searched(test: CommitTest, good: str, bad: str) -> Regression:
+    """Which commit broke the test between one that is known to be good and one that is known to be bad."""
     drive = test.drive
+    bisection = bisect(drive.repository, good, bad, test)
     with drive.reading() as dao:
         suspects = tuple(suspect_of(dao, drive.repository, drive.run_id, name) for name in bisection.suspects)
     found = suspects[0] if bisection.first_bad is not None else None
     return Regression(
         run_id=drive.run_id,
-        test=shlex.join(test.argv),
+        test=test.name,
         good=good,
         bad=bad,
         found=found,
@@ -147,6 +168,6 @@ def _said(store: Store, done: ProcessResult) -> str:
     return store.scrubber.text(text) + timed_out
 
 
-def _end(test: CommandTest, commit: str) -> str:
+def _end(test: CommitTest, commit: str) -> str:
     last = test.outputs.get(commit, "").strip().splitlines()[-1:]
     return f" ({last[0]})" if last else ""

@@ -22,11 +22,12 @@ TIP = "tip"
 """Key of the worktree that holds what the user's branch is now."""
 
 
-def judged_without(drive: Drive, plan: RollbackPlan, revert: str) -> tuple[str, ...]:
+def judged_without(drive: Drive, plan: RollbackPlan, revert: str, operator: str) -> tuple[str, ...]:
     """The gate rows that find the reverted tree good; raises RollbackRefused when one objects.
 
     On the run's branch it is judged as every tree of the run. On a branch that the user has gone on with, what is red
-    at the base commit or was on that branch already is not new. Where no gate can judge, the operator has.
+    at the base commit or was on that branch already is not new. Where no gate can judge, a person may order it all the
+    same, and a policy may not.
     """
     site = plan.site
     baseline = baseline_of(drive)
@@ -37,6 +38,8 @@ def judged_without(drive: Drive, plan: RollbackPlan, revert: str) -> tuple[str, 
     if missing := required - {gate.gate_type.value for gate in baseline.judging}:
         raise RollbackRefused(what=plan.what, problem=f"required gates can't judge: {', '.join(sorted(missing))}")
     known = baseline.passed(plan.tree)
+    if not baseline.judging and operator.startswith("policy:"):
+        raise RollbackRefused(what=plan.what, problem="no gate can judge what is left, and a policy orders it")
     if known is not None or not baseline.judging:
         return known or ()
     worktree, environment = prepared_worktree(drive, ROLLBACK, revert)

@@ -50,7 +50,8 @@ def roll_back(store: Store, plan: RollbackPlan, by: By, tell: Tell | None = None
     with visited(store, plan.run.id) as drive:
         reverts = _reverts(drive, plan, by)
         head = reverts[plan.steps[-1].entry.id]
-        gates = judged_without(drive, plan, head if plan.steps[-1].done is None else plan.site.tip)
+        revert = head if plan.steps[-1].done is None else plan.site.tip
+        gates = judged_without(drive, plan, revert, by["operator"])
         moves = [_move(drive, plan, head)] if plan.steps[-1].done is None else []
         with back_without_rows(moves), drive.begin() as dao:
             dao.check_epoch(drive.run_id, drive.epoch)

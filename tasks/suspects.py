@@ -8,8 +8,7 @@ from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.rollback_sites import TRAILER
-
-PATCH = "ACMS-Patch"
+from prefect_acms.tasks.whereabouts import NAMED
 
 
 class SuspectGap(BaseModel):
@@ -58,11 +57,11 @@ class Suspect(BaseModel):
 def suspect_of(dao: UnitOfWork, repository: Repository, run_id: str, commit: str) -> Suspect:
     """What the ledger, or else its own trailers, say of a commit."""
     title = repository.message(commit).partition("\n")[0]
-    named = _trailers(repository, commit, PATCH)
+    named = set(NAMED.findall(repository.message(commit)))
     for entry in dao.ledger.of_run(run_id):
-        if entry.commit_sha == commit or entry.patch_id in named:
+        if entry.commit_sha == commit or named == {entry.patch_id}:
             return _of_patch(dao, commit, title, entry)
-    back = _trailers(repository, commit, TRAILER)
+    back = repository.trailers(f"{commit}^@", commit, TRAILER)
     if back:
         return Suspect(commit=commit, title=title, rolls_back=next(iter(back)))
     merged = (row.id for row in dao.workstreams.of_run(run_id) if row.info.get("merge") == commit)
@@ -86,7 +85,3 @@ def _of_patch(dao: UnitOfWork, commit: str, title: str, entry: LedgerRow) -> Sus
             for row in gaps
         ),
     )
-
-
-def _trailers(repository: Repository, commit: str, key: str) -> dict[str, str]:
-    return repository.trailers(f"{commit}^@", commit, key)

@@ -12,7 +12,8 @@ from functools import cached_property
 from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.tasks.git import DIFF_FORM, Repository, run_git, text_of
 
-_NAMED = re.compile(r"^\s*ACMS-Patch: (\S+)\s*$", re.MULTILINE)
+NAMED = re.compile(r"^\s*ACMS-Patch: (\S+)\s*$", re.MULTILINE)
+"""A patch in the message of a commit: a trailer, or what a squash has made of one."""
 
 
 @dataclass(frozen=True)
@@ -25,23 +26,28 @@ class Whereabouts:
     whole: str | None
 
     def commit_of(self, entry: LedgerRow) -> str | None:
-        """The commit that holds the patch's change, or that did before it was squashed; None: it is not on the branch.
+        """The commit that holds the patch's change and no other, on the branch or not; None: it is not on the branch.
 
         A merge or a fast-forward brings the commit itself. A rebase brings one with its trailer, or with the same
         patch-id; a squash one that names several patches, or that has the patch-id of the whole run: of such a one
-        only the patch's own change is meant.
+        only the patch's own change is meant, as the run has made it.
         """
-        repository, own = self.repository, str(entry.commit_sha)
-        if repository.is_ancestor(own, self.head):
+        holder, own = self.holder_of(entry), str(entry.commit_sha)
+        if holder is None or holder == own:
+            return holder
+        if holder != self._whole_on_branch and len(self._names[holder]) <= 1:
+            return holder
+        return own if self.repository.find(own) else None
+
+    def holder_of(self, entry: LedgerRow) -> str | None:
+        """The commit of the branch that brought the patch's change there."""
+        own = str(entry.commit_sha)
+        if self.repository.is_ancestor(own, self.head):
             return own
-        known = repository.find(own) is not None
-        copy = self._by_name.get(entry.patch_id) or (
-            self._by_diff.get(self._patch_id(f"{own}^", own)) if known else None
-        )
-        if copy is not None and len(self._names[copy]) <= 1:
-            return copy
-        is_squashed = copy is not None or self._holds_whole_run
-        return own if known and is_squashed else None
+        copy = self._by_name.get(entry.patch_id)
+        if copy is None and self.repository.find(own):
+            copy = self._by_diff.get(self._patch_id(f"{own}^", own))
+        return copy or self._whole_on_branch
 
     def landing_of(self, commits: Collection[str]) -> str | None:
         """The oldest commit of the branch's own line, its first parents, that has any of these commits behind it."""
@@ -53,7 +59,7 @@ class Whereabouts:
         """The patches that each commit names, in its trailers or in what a squash made of them."""
         told = self._git("log", "-z", "--no-merges", "--format=%H%n%B", self.head, f"^{self.base}")
         parts = [part.partition("\n") for part in text_of(told).split("\0")]
-        return defaultdict(frozenset, {commit: frozenset(_NAMED.findall(text)) for commit, _, text in parts})
+        return defaultdict(frozenset, {commit: frozenset(NAMED.findall(text)) for commit, _, text in parts})
 
     @cached_property
     def _by_name(self) -> Mapping[str, str]:
@@ -67,9 +73,9 @@ class Whereabouts:
         return dict(self._ids_of(shown.stdout))
 
     @cached_property
-    def _holds_whole_run(self) -> bool:
-        """Whether one commit of the branch is all that the run has made."""
-        return self.whole is not None and self._patch_id(self.base, self.whole) in self._by_diff
+    def _whole_on_branch(self) -> str | None:
+        """The commit of the branch that is all that the run has made, if there is one."""
+        return self._by_diff.get(self._patch_id(self.base, self.whole)) if self.whole is not None else None
 
     def _patch_id(self, old: str, new: str) -> str:
         diff = b"commit " + b"0" * 40 + b"\n\n" + self.repository.diff(old, new)

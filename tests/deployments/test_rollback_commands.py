@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from commands import Acms
+from repositories import git
 from shops import FILES, Shop
 
 BY = ("--operator", "ada", "--reason", "it broke the shop")
@@ -83,3 +84,18 @@ def test_a_regression_is_told_with_the_way_back(acms: Acms, shop: Shop) -> None:
     assert (found["found"]["patch_id"], found["suspects"]) == (patch, [])
     passes = acms("regress", "latest", "--test", "true", *store)
     assert (passes.returncode, "it has to fail, but there it passes" in passes.stderr) == (2, True)
+
+
+def test_a_watch_says_what_to_call(acms: Acms, shop: Shop) -> None:
+    """Once for a head; an empty store has nothing to look at."""
+    top = shop.repository.top
+    git(top, "merge", "-q", "--ff-only", f"acms/{shop.drive.run_id}")
+    test = f"{sys.executable} -c \"import sys; sys.exit('B = 2' in open('b.py').read())\""
+    words = ("watch", str(top), "--branch", "main", "--test", test, "--database-url", shop.store.url)
+    found = acms(*words)
+    command = f"acms rollback {shop.entries['ws-03'].patch_id} --onto main --operator NAME --reason TEXT"
+    assert (found.returncode, command in found.stdout) == (1, True)
+    again = acms(*words, "--json")
+    assert (again.returncode, json.loads(again.stdout)) == (0, {"found": [], "known": 1, "problems": {}})
+    nothing = acms("watch", "--database-url", f"sqlite:///{top}/none.db")
+    assert (nothing.returncode, nothing.stdout.splitlines()[0]) == (0, "There is no merge to look at.")
