@@ -143,6 +143,7 @@ class Gatekeeper:
             gates=admission.gates,
             sha256=candidate.digest,
             base=candidate.before,
+            tree=str(candidate.validation.tree),
         )
         if known is not None:
             decide(dao, entry.id, Decision.APPROVED, operator=known.operator, reason=known.reason or "")

@@ -21,6 +21,9 @@ from prefect_acms.tasks.reviews import is_open
 RESUME_POLICY = "policy:resume"
 """The operator of record when a patch is dropped because it is judged anew."""
 
+REDACTED = "redacted"
+"""In the metadata of a patch: its diff is stored without the secrets in it, so that it is not the diff that was made."""
+
 _JUDGED_AGAIN = "its driver was lost while it was judged; it is judged again"
 
 
@@ -59,7 +62,7 @@ def stored_patch(dao: UnitOfWork, bench: Bench, diff: bytes, validation: Validat
         lines_added=validation.lines_added,
         lines_removed=validation.lines_removed,
         base_commit=bench.worktree.commit,
-        metadata={"redacted": True} if stored != diff else None,
+        metadata={REDACTED: True} if stored != diff else None,
     )
 
 

@@ -14,20 +14,29 @@ NAMED_FILES = 2
 
 def commit_kept(bench: Bench, kept: Sequence[Kept], before: Sequence[Gap]) -> None:
     """Put the kept patches on the workstream's branch, a commit each, and the branch's worktree on the last of them."""
-    repository, worktree = bench.drive.repository, bench.worktree
-    gone = {gap.fingerprint for gap in bench.rescanner.compared(before, bench.files).gone}
-    fixed = _by_patch([gap for gap in bench.gaps if gap.fingerprint in gone], kept)
-    head = base = worktree.commit
+    repository, base = bench.drive.repository, bench.worktree.commit
     with bench.drive.reading() as dao:
         branch = dao.workstreams.get(bench.task.workstream_id).branch
-    for patch in kept:
-        message = message_of(bench.drive.run_id, patch, fixed[patch.patch_id])
-        head = repository.commit_tree(patch.tree, [head], message, bench.drive.store.clock())
-        with bench.drive.begin() as dao:
-            dao.ledger.change(patch.entry_id, metadata={"commit": head})
+    head = list(commits_of(bench, kept, before).values())[-1]
     ref = f"refs/heads/{branch}"
     bench.drive.move_ref(ref, head, base if repository.ref(ref) else None)
-    worktree.reset(head)
+    bench.worktree.reset(head)
+
+
+def commits_of(bench: Bench, kept: Sequence[Kept], before: Sequence[Gap]) -> dict[str, str]:
+    """The commits of the kept patches by their entries, one on top of the other, noted and on no branch yet."""
+    gone = {gap.fingerprint for gap in bench.rescanner.compared(before, bench.files).gone}
+    fixed = _by_patch([gap for gap in bench.gaps if gap.fingerprint in gone], kept)
+    head = bench.worktree.commit
+    found: dict[str, str] = {}
+    for patch in kept:
+        message = message_of(bench.drive.run_id, patch, fixed[patch.patch_id])
+        head = found[patch.entry_id] = bench.drive.repository.commit_tree(
+            patch.tree, [head], message, bench.drive.store.clock()
+        )
+        with bench.drive.begin() as dao:
+            dao.ledger.change(patch.entry_id, metadata={"commit": head})
+    return found
 
 
 def _by_patch(gaps: Sequence[Gap], kept: Sequence[Kept]) -> Mapping[str, list[Gap]]:

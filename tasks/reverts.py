@@ -17,6 +17,11 @@ def reverted_tree(repository: Repository, commit: str, head: str, when: datetime
     return _merged(repository, base=commit, ours=head, theirs=f"{commit}^", when=when)
 
 
+def carried_tree(repository: Repository, before: str, after: str, head: str, when: datetime) -> str:
+    """The tree of `head` with what leads from one tree to another as well; raises MergeConflict with the files."""
+    return _merged(repository, base=before, ours=head, theirs=after, when=when)
+
+
 def reverted_trees(repository: Repository, commits: Sequence[str], head: str, when: datetime) -> tuple[str, ...]:
     """The trees of `head` without the first commit, without the first two, and so on; raises RevertConflict."""
     trees: list[str] = []

@@ -62,6 +62,8 @@ class Review(BaseModel):
     expires_at: str
     sha256: str
     base: str
+    tree: str
+    """What the diff leads to."""
     decision: Decision | None = None
     operator: str | None = None
     reason: str | None = None

@@ -12,7 +12,7 @@ from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.admission import Gatekeeper
 from prefect_acms.tasks.attempts import Executed, Finished
 from prefect_acms.tasks.bench import Bench
-from prefect_acms.tasks.captures import captured_patch, landed_already, start_over, store_capture
+from prefect_acms.tasks.captures import REDACTED, captured_patch, landed_already, start_over, store_capture
 from prefect_acms.tasks.commits import commit_kept
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.gaps import Gap
@@ -61,6 +61,8 @@ def integrate_again(drive: Drive, task: TaskRow) -> Finished:
     captured = captured_patch(drive, task)
     if captured is None:
         return Finished(metadata={"present": []})
+    if REDACTED in captured.info:
+        return Finished(problem="its patch holds a secret, and is stored without it: it can't be judged again")
     if landed_already(drive, task):
         return finished_of(task.info.get("rejected", ()))
     start_over(drive, task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,15 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
+from operated import leave
 
 from prefect_acms.blocks.config import GateSettings
+from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.tasks.admission import Gatekeeper
+from prefect_acms.tasks.attempts import fail_task
 from prefect_acms.tasks.bench import Bench
+from prefect_acms.tasks.closing import put_away
 from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.merging import settle
 from prefect_acms.tasks.preparation import baseline_of
 from prefect_acms.tasks.reviews import Decision, decide
 from prefect_acms.tasks.trials import Trials
+from prefect_acms.tasks.worktrees import open_worktree
 
 FILES = {"a.py": "import os\n\nA = 1\n", "b.py": "B = 1\n"}
 GATES = GateSettings(lint_enabled=False, unit=("sh", "-c", "! grep -q BAD *.py"))
@@ -94,3 +101,32 @@ class Tried:
         with self.drive.reading() as dao:
             rows = dao.transitions.of_run(self.drive.run_id)
         return [(row.trigger, row.operator) for row in rows if row.entity_type == "patch_ledger"]
+
+    def ends(self) -> None:
+        """The task has failed, its workstream and the run with it, and nobody drives the run any more."""
+        self.drive.stopping.clear()
+        with self.drive.begin() as dao:
+            fail_task(dao, self.task.id, "nothing could be kept")
+        settle(self.drive, self.task.workstream_id)
+        with self.drive.begin() as dao:
+            dao.runs.advance(self.drive.run_id, RunTrigger.INCOMPLETE, error="nothing could be kept")
+        put_away(self.drive)
+        leave(self.drive)
+
+    def lands(self, **files: str) -> str:
+        """Somebody else's change on the run's branch; its commit."""
+        repository = self.drive.repository
+        head = self.drive.result_head()
+        with tempfile.TemporaryDirectory() as folder:
+            worktree = open_worktree(repository, Path(folder) / "other", head)
+            for name, text in files.items():
+                (worktree.path / f"{name}.py").write_text(text)
+            tree = worktree.apply(worktree.capture())
+            worktree.remove()
+        commit = repository.commit_tree(tree, [head], "Something else", self.drive.store.clock())
+        repository.move_ref(self.drive.result_ref, commit, repository.ref(self.drive.result_ref))
+        return commit
+
+    def shown(self, file: str = "a.py") -> str:
+        """A file as the run's branch has it."""
+        return (self.drive.repository.content(self.drive.result_head(), file) or b"").decode()
