@@ -44,6 +44,8 @@ COMMANDS = {
     "show": Entry("runs", "show", "Show what a run found, fixed and deferred."),
     "patches": Entry("patches", "patches", "List the patches of a run and what became of them."),
     "diff": Entry("patches", "diff", "Print the diff of a patch."),
+    "review": Entry("review", "review", "List, show and answer the patches that wait for a review."),
+    "quarantine": Entry("quarantine", "quarantine", "List and show quarantined patches, try them again, or drop them."),
     "gaps": Entry("gaps", "gaps", "List the gaps of a run, with the reasons of the deferred ones."),
     "stuck": Entry("stuck", "stuck", "List what goes on no more by itself, with the commands that help."),
     "override": Entry(

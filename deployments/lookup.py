@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prefect_acms.canonical.errors import InvalidValue, NotFound
 
 if TYPE_CHECKING:
+    from prefect_acms.dao.ledger import LedgerRow
     from prefect_acms.dao.patches import PatchRow
     from prefect_acms.dao.runs import RunRow
     from prefect_acms.dao.store import Store
@@ -104,3 +105,14 @@ def find_target(store: Store, text: str) -> str:
         "run, workstream or patch", [*(run.id for run in runs), *streams, *entries, *entries.values()], text
     )
     return entries.get(found, found)
+
+
+def find_entry(store: Store, text: str) -> LedgerRow:
+    """The ledger entry that a PATCH argument means, the last one of a patch; raises as find_run does."""
+    with store.begin(read_only=True) as dao:
+        entry = dao.ledger.find(text)
+    if entry is not None:
+        return entry
+    patch = find_patch(store, text)
+    with store.begin(read_only=True) as dao:
+        return dao.ledger.of_patch(patch.id)[-1]

@@ -44,6 +44,11 @@ _DATABASE = click.option(
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, whose keys are documented and stable.")
 
+_ANSWER = (
+    click.option("--operator", required=True, metavar="NAME", help="Who decides; it is kept in the audit trail."),
+    click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept in the audit trail."),
+)
+
 WAIT_OPTION = click.option(
     "--wait",
     "wait_sec",
@@ -117,6 +122,13 @@ _SWITCHED_OFF = {"no_lint": ("gates", "lint_enabled"), "no_unit": ("gates", "uni
 def run_options(command: Decorated) -> Decorated:
     """Give a command every option of a run but its mode."""
     for option in reversed(_RUN_OPTIONS):
+        command = option(command)
+    return command
+
+
+def answer_options(command: Decorated) -> Decorated:
+    """Add --operator and --reason, which a decision needs."""
+    for option in reversed(_ANSWER):
         command = option(command)
     return command
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from prefect_acms.deployments.screen import Screen
+    from prefect_acms.tasks.retrials import Retrial
 
 STYLES = {"good": "green", "bad": "red", "held": "yellow", "warning": "yellow", "busy": "blue", "waiting": "dim"}
 """Colours of the tones of states."""
@@ -64,6 +66,30 @@ def emit_table(head: Sequence[str], rows: Sequence[Sequence[str]], nothing: str)
         cells = zip(head, row, strict=True)
         table.add_row(*(Text(printable(cell), style=_style(cell) if name == "STATE" else "") for name, cell in cells))
     say(table)
+
+
+def show_diff(text: str) -> None:
+    """Print a diff for people, in colours on a terminal."""
+    from rich.syntax import Syntax
+
+    from prefect_acms.tasks.reports.text import printable
+
+    if sys.stdout.isatty():
+        console().print(Syntax(printable(text), "diff", theme="ansi_dark", background_color="default", word_wrap=True))
+    else:
+        click.echo(printable(text))
+
+
+def emit_retrial(done: Retrial, *, as_json: bool) -> int:
+    """Print what became of a patch; the exit code is 1 if it was to go in and did not."""
+    from prefect_acms.tasks.reports.text import printable
+
+    if as_json:
+        emit_json(asdict(done))
+    else:
+        at = f" at {done.commit[:10]}" if done.commit else ""
+        click.echo(printable(f"patch {done.id}: {done.state}{at}" + (f": {done.reason}" if done.reason else "")))
+    return 0 if done.went_well else 1
 
 
 def _style(state: str) -> str:

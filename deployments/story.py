@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from prefect_acms.canonical.events import CREATED, NOTICES, Event
 from prefect_acms.dao.store import Store, UnitOfWork
 from prefect_acms.tasks.reports.text import count, one_line, printable, seconds
+from prefect_acms.tasks.reviews import answer_command
 from prefect_acms.tasks.summary_records import tool_of
 
 Teller = Callable[[str], None]
@@ -130,6 +131,9 @@ def _patch(dao: UnitOfWork, event: Event) -> str:
     patch = dao.patches.get(entry.patch_id)
     lines = f"+{patch.lines_added} -{patch.lines_removed} in {one_line(', '.join(patch.files), 60)}"
     # the row may have gone on since: its columns are asked only for what this event has written
+    if event.to_state == "awaiting_review" == entry.state:
+        wanted = f"{event.reason}; look at it: acms review show {patch.id}; answer: {answer_command(entry)}"
+        return f"  patch waits for a review: {lines}: {wanted}"
     why = event.reason or {"quarantined": entry.quarantine_reason, "apply_failed": entry.last_error}.get(event.to_state)
     return f"  patch {_FATES[event.to_state]}: {lines}" + (f": {one_line(why)}" if why else "")
 

@@ -22,7 +22,7 @@ RESUME_POLICY = "policy:resume"
 """The operator of record when a patch is dropped because it is judged anew."""
 
 REDACTED = "redacted"
-"""In the metadata of a patch: its diff is stored without the secrets in it, so that it is not the diff that was made."""
+"""In the metadata of a patch: its diff is stored without the secrets in it, so it is not the one that was made."""
 
 _JUDGED_AGAIN = "its driver was lost while it was judged; it is judged again"
 
@@ -48,11 +48,11 @@ def store_capture(dao: UnitOfWork, bench: Bench, diff: bytes) -> None:
     dao.tasks.change(bench.task.id, metadata={"captured": patch.id})
 
 
-def stored_patch(dao: UnitOfWork, bench: Bench, diff: bytes, validation: Validation) -> PatchRow:
-    """The row of a diff of this task; the same diff on the same commit is stored once."""
+def stored_patch(dao: UnitOfWork, bench: Bench, diff: bytes, validation: Validation, *, anew: bool = False) -> PatchRow:
+    """The row of a diff of this task; the same diff on the same commit is stored once, unless `anew`."""
     stored = _without_secrets(bench.drive, diff) if validation.has_secret else diff
     digest = sha256(stored).hexdigest()
-    for patch in dao.patches.of_task(bench.task.id):
+    for patch in () if anew else dao.patches.of_task(bench.task.id):
         if (patch.sha256, patch.base_commit) == (digest, bench.worktree.commit):
             return patch
     return dao.patches.create(

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
-from prefect_acms.canonical.errors import MergeConflict, RetryRefused, ReviewClosed, ReviewVoid
+from prefect_acms.canonical.errors import (
+    MergeConflict,
+    NotARepository,
+    RepositoryUnfit,
+    RetryRefused,
+    ReviewClosed,
+    ReviewVoid,
+)
+from prefect_acms.canonical.overrides import Override
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
 from prefect_acms.canonical.verdicts import ENDED_TASK
 from prefect_acms.dao.ledger import LedgerRow
@@ -21,7 +31,9 @@ from prefect_acms.tasks.commits import commits_of
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.ending import end_patches
 from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.orders import By, require_undriven
+from prefect_acms.tasks.overrides import override
 from prefect_acms.tasks.preparation import baseline_of
 from prefect_acms.tasks.quarantine import forget_tree
 from prefect_acms.tasks.reverts import carried_tree, is_checked_out
@@ -37,11 +49,16 @@ _IN_ITS_PLACE = frozenset({PatchState.AWAITING_REVIEW, PatchState.COMMITTED})
 class Retrial:
     """What became of a patch: `commit` is where it is on the run's branch, `reason` why it is not."""
 
+    id: str
     entry_id: str
-    patch_id: str
     state: str
     commit: str | None = None
     reason: str | None = None
+
+    @property
+    def went_well(self) -> bool:
+        """Whether it is where it was to be: not put aside instead."""
+        return self.state != PatchState.QUARANTINED
 
 
 def retry_patch(store: Store, entry_id: str, by: By) -> Retrial:
@@ -74,7 +91,7 @@ def approve_patch(store: Store, entry_id: str, by: By) -> Retrial:
             raise ReviewClosed(patch_id=patch.id, state=entry.state)
         if task.state not in ENDED_TASK:
             decide(dao, entry_id, Decision.APPROVED, **by)
-            return Retrial(entry.id, patch.id, PatchState.QUEUED)
+            return Retrial(patch.id, entry.id, PatchState.QUEUED.value)
         require_undriven(dao, entry.run_id)
     with visited(store, entry.run_id) as drive:
         is_same = drive.repository.tree_of(drive.result_head()) == review.base
@@ -85,9 +102,30 @@ def approve_patch(store: Store, entry_id: str, by: By) -> Retrial:
         outcome = _Retry(drive, entry, patch, task, by).bring_in()
     refresh_files(store, entry.run_id)
     if not is_same:
-        problem = f"the run's branch has moved on; patch {outcome.patch_id} has taken its place and is {outcome.state}"
+        problem = f"the run's branch has moved on; patch {outcome.id} has taken its place and is {outcome.state}"
         raise ReviewVoid(patch_id=patch.id, problem=problem)
     return outcome
+
+
+def reject_patch(store: Store, entry_id: str, by: By) -> Retrial:
+    """Reject a patch that waits; its driver goes on without it. Raises ReviewClosed."""
+    with store.begin() as dao:
+        decide(dao, entry_id, Decision.REJECTED, **by)
+        entry = dao.ledger.get(entry_id)
+    refresh_files(store, entry.run_id)
+    return Retrial(entry.patch_id, entry.id, entry.state)
+
+
+def drop_quarantined(store: Store, entry_id: str, by: By) -> Retrial:
+    """Drop a quarantined patch, and let git clean up its tree; raises InvalidTransition for any other."""
+    override(store, Override.DROP_PATCH, entry_id, **by)
+    with store.begin(read_only=True) as dao:
+        entry = dao.ledger.get(entry_id)
+        top = Path(dao.runs.get(entry.run_id).repo_root)
+    # A repository that is gone keeps nothing any more.
+    with suppress(NotARepository, RepositoryUnfit):
+        forget_tree(Repository.open(top), entry)
+    return Retrial(entry.patch_id, entry.id, entry.state)
 
 
 def _retryable(dao: UnitOfWork, entry: LedgerRow) -> tuple[PatchRow, TaskRow]:
@@ -132,7 +170,7 @@ class _Retry:
             for later in dao.ledger.superseded_by(self.entry.id):
                 if later.state == PatchState.COMMITTED:
                     self._drop(dao, later)
-                    return Retrial(later.id, later.patch_id, later.state, later.commit_sha)
+                    return Retrial(later.patch_id, later.id, later.state, later.commit_sha)
         return None
 
     def bring_in(self) -> Retrial:
@@ -151,7 +189,7 @@ class _Retry:
         rejected = trials.rejected[0]
         with self.drive.reading() as dao:
             entry = dao.ledger.get(rejected.entry_id)
-        return Retrial(entry.id, entry.patch_id, entry.state, reason=rejected.refusal.reason)
+        return Retrial(entry.patch_id, entry.id, entry.state, reason=rejected.refusal.reason)
 
     def _carried(self, head: str) -> bytes:
         """The diff for the tree that the branch has now; one that was never applied stays as it is.
@@ -203,4 +241,4 @@ class _Retry:
             dropped = [entry for entry in dao.ledger.of_task(self.task.id) if entry.state == PatchState.DROPPED]
         for entry in dropped:
             forget_tree(drive.repository, entry)
-        return Retrial(entries[0].id, entries[0].patch_id, PatchState.COMMITTED, commit=commits[entries[0].id])
+        return Retrial(entries[0].patch_id, entries[0].id, PatchState.COMMITTED.value, commit=commits[entries[0].id])

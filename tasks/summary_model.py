@@ -143,6 +143,20 @@ class GateRecord(Record):
     output: str = Field(default="", description="end of what a gate that did not pass printed")
 
 
+class ProofRecord(Record):
+    """What the sources of the gaps found in the files of a patch, by fingerprints, without it and with it."""
+
+    tree: str = Field(description="patched tree that they were asked about")
+    files: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    gone: tuple[str, ...] = Field(default=(), description="found before, and not recognised any more")
+    new: tuple[str, ...] = Field(default=(), description="found after, and nothing like it before")
+    command: dict[str, tuple[str, ...]] = Field(default={}, description="how each source asked, by its name")
+    versions: dict[str, str] = Field(default={}, description="what each source was, by its name")
+    problem: str | None = Field(default=None, description="why it proves nothing good")
+
+
 class PatchRecord(Record):
     """One patch, its fate and its evidence."""
 
@@ -160,11 +174,12 @@ class PatchRecord(Record):
     lines_removed: int = 0
     sha256: str
     reason: str | None = Field(default=None, description="why it was quarantined, dropped or rolled back")
-    supersedes: str | None = Field(default=None, description="ledger entry whose part it is")
+    supersedes: str | None = Field(default=None, description="ledger entry whose place it takes, whole or in part")
     gates: tuple[str, ...] = ()
     resolves: tuple[str, ...] = Field(
         default=(), description="fingerprints that a re-scan no longer found after it, as its commit names them"
     )
+    proof: ProofRecord | None = Field(default=None, description="none: it did not get so far")
     diff: str = Field(default="", exclude=True, description="kept out of summary.json: `acms diff` prints it")
 
 

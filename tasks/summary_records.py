@@ -29,6 +29,7 @@ from prefect_acms.tasks.summary_model import (
     ListedRun,
     PatchRecord,
     PhaseRecord,
+    ProofRecord,
     RunRecord,
     TaskRecord,
     ToolRecord,
@@ -180,6 +181,7 @@ def patch_record(entry: LedgerRow, rows: Rows, landed: Landed) -> PatchRecord:
         supersedes=entry.supersedes,
         gates=_judges(entry, rows),
         resolves=tuple(sorted(gap for gap, commit in landed.gaps.items() if commit == entry.commit_sha)),
+        proof=ProofRecord.model_validate(entry.info["proof"]) if "proof" in entry.info else None,
         diff=patch.content.decode("utf-8", errors="replace"),
     )
 

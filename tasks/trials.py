@@ -112,7 +112,7 @@ class Trials:
         with self.bench.drive.begin() as dao:
             entry = None if is_part else open_review(dao, task.id, digest, before)
             if entry is None:
-                patch = stored_patch(dao, self.bench, diff, validation)
+                patch = stored_patch(dao, self.bench, diff, validation, anew=self.successor_of is not None)
                 entry = dao.ledger.create(
                     run_id=task.run_id,
                     patch_id=patch.id,

@@ -24,7 +24,8 @@ def patches(run: str, state: str | None, database_url: str | None, *, as_json: b
     """List the patches of a run and what became of them.
 
     RUN is its id, a unique part of it, or `latest`. Each patch has the keys id, entry_id, task_id, workstream_id,
-    state, on_branch, commit, files, lines_added, lines_removed, sha256, reason, supersedes, gates and resolves in JSON.
+    state, on_branch, commit, files, lines_added, lines_removed, sha256, reason, supersedes, gates, resolves and proof
+    (before, after, gone, new, command, versions, tree, files, problem) in JSON.
     """
     from prefect_acms.canonical.machines import MACHINES
     from prefect_acms.deployments.output import emit_records, emit_table
@@ -55,18 +56,10 @@ def diff(patch: str, database_url: str | None) -> None:
     """
     from prefect_acms.deployments.existing import existing_store
     from prefect_acms.deployments.lookup import find_patch
+    from prefect_acms.deployments.output import show_diff
 
     content = find_patch(existing_store(database_url), patch).content
     if sys.stdout.isatty():
-        _show(content.decode("utf-8", errors="replace"))
+        show_diff(content.decode("utf-8", errors="replace"))
     else:
         sys.stdout.buffer.write(content)
-
-
-def _show(text: str) -> None:
-    from rich.syntax import Syntax
-
-    from prefect_acms.deployments.output import console
-    from prefect_acms.tasks.reports.text import printable
-
-    console().print(Syntax(printable(text), "diff", theme="ansi_dark", background_color="default", word_wrap=True))

@@ -14,6 +14,7 @@ from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
 from operated import leave
 
 from prefect_acms.blocks.config import GateSettings
+from prefect_acms.blocks.guardrails import GuardrailSettings, ReviewSettings
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.tasks.admission import Gatekeeper
@@ -130,3 +131,33 @@ class Tried:
     def shown(self, file: str = "a.py") -> str:
         """A file as the run's branch has it."""
         return (self.drive.repository.content(self.drive.result_head(), file) or b"").decode()
+
+
+class Flagged(Tried):
+    """A run whose only patch was quarantined, because a flag was in the way."""
+
+    def __init__(self, folder: Path, url: str, **settings: Any) -> None:
+        self.flag = folder / "flag"
+        gates = GateSettings(lint_enabled=False, unit=("sh", "-c", f"! (test -e {self.flag} && grep -q 'A = 2' a.py)"))
+        super().__init__(folder, url, gates=gates, **settings)
+        diff = self.diff(a="import os\n\nA = 2\n")
+        self.flag.touch()
+        if settings:
+            with self.waiting(diff) as (entry_id, trials):
+                self.answer(entry_id, Decision.APPROVED)
+                (rejected,) = trials.result(60).rejected
+        else:
+            (rejected,) = self.tried(diff).rejected
+        self.old = rejected.entry_id
+        self.ends()
+
+
+class Unanswered(Tried):
+    """A run that has ended while its patch waits for a person."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        rails = GuardrailSettings(review=ReviewSettings(always=True, wait=False))
+        super().__init__(folder, url, guardrails=rails)
+        (rejected,) = self.tried(self.diff(a="A = 2\n"), waits=False).rejected
+        self.waiting_entry = rejected.entry_id
+        self.ends()

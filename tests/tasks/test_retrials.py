@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from operated import everything
 from repositories import git
-from tried import Tried
+from tried import Flagged, Tried, Unanswered
 
-from prefect_acms.blocks.config import GateSettings
 from prefect_acms.blocks.guardrails import GuardrailSettings, ReviewSettings
 from prefect_acms.canonical.errors import RetryRefused, ReviewVoid, RunDriven
 from prefect_acms.dao.audit import verify
 from prefect_acms.tasks.orders import By
 from prefect_acms.tasks.quarantine import kept_ref
 from prefect_acms.tasks.retrials import approve_patch, retry_patch
-from prefect_acms.tasks.reviews import Decision
 from prefect_acms.tasks.summary import build_summary
 
 ADA = By(operator="ada", reason="the flag is gone")
-
-
-class Flagged(Tried):
-    """A run whose only patch was quarantined, because a flag was in the way."""
-
-    def __init__(self, folder: Path, url: str, **settings: Any) -> None:
-        self.flag = folder / "flag"
-        gates = GateSettings(lint_enabled=False, unit=("sh", "-c", f"! (test -e {self.flag} && grep -q 'A = 2' a.py)"))
-        super().__init__(folder, url, gates=gates, **settings)
-        diff = self.diff(a="import os\n\nA = 2\n")
-        self.flag.touch()
-        if settings:
-            with self.waiting(diff) as (entry_id, trials):
-                self.answer(entry_id, Decision.APPROVED)
-                (rejected,) = trials.result(60).rejected
-        else:
-            (rejected,) = self.tried(diff).rejected
-        self.old = rejected.entry_id
-        self.ends()
 
 
 @pytest.fixture
@@ -63,7 +41,7 @@ def test_a_retry_is_a_new_patch_that_takes_the_place_of_the_old_one(shop: Flagge
     assert (shop.entry(shop.old).state, shop.drive.repository.ref(ref)) == ("dropped", None)
     assert shop.trail()[-2:] == [("commit_succeeded", "ada"), ("discarded", "ada")]
     summary = build_summary(shop.drive.store, shop.drive.run_id, shop.drive.repository)
-    assert [patch.id for patch in summary.patches if patch.on_branch] == [done.patch_id]
+    assert [patch.id for patch in summary.patches if patch.on_branch] == [done.id]
     assert verify(shop.drive.store).ok
     with pytest.raises(RetryRefused, match="it is dropped, not quarantined"):
         retry_patch(shop.drive.store, shop.old, ADA)
@@ -129,17 +107,6 @@ def test_a_patch_that_needs_a_review_needs_it_in_a_retry_too(tmp_path: Path, can
     done = approve_patch(shop.drive.store, again.entry_id, ADA)
     assert (done.entry_id, done.state, shop.shown()) == (again.entry_id, "committed", "import os\n\nA = 2\n")
     assert shop.entry(shop.old).state == "dropped", "its successor is kept"
-
-
-class Unanswered(Tried):
-    """A run that has ended while its patch waits for a person."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        rails = GuardrailSettings(review=ReviewSettings(always=True, wait=False))
-        super().__init__(folder, url, guardrails=rails)
-        (rejected,) = self.tried(self.diff(a="A = 2\n"), waits=False).rejected
-        self.waiting_entry = rejected.entry_id
-        self.ends()
 
 
 @pytest.fixture
