@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -27,6 +27,14 @@ class ClusterBy(StrEnum):
 
     CATEGORY = "category"
     PROXIMITY = "proximity"
+
+
+class IsolationMode(StrEnum):
+    """Whether tools and gates are shut off from everything but their worktree."""
+
+    AUTO = "auto"
+    REQUIRED = "required"
+    OFF = "off"
 
 
 class DiscoverySettings(Section):
@@ -54,6 +62,25 @@ class ClusteringSettings(Section):
     max_files: int = Field(default=10, ge=1, description="files a workstream at most")
 
 
+class ReportFormat(StrEnum):
+    """What a gate's command writes its findings as."""
+
+    JUNIT = "junit"
+    SARIF = "sarif"
+    RUFF = "ruff"
+    BANDIT = "bandit"
+
+
+class GateReport(Section):
+    """Where the command of a gate leaves what it found, test by test or finding by finding."""
+
+    format: ReportFormat = Field(description="junit, sarif, ruff (its JSON) or bandit (its JSON)")
+    path: str = Field(pattern=r"^[^/]", description="file that the command writes, in the worktree")
+
+
+GateName = Literal["lint", "unit", "integration", "security"]
+
+
 class GateSettings(Section):
     """How a patch is judged."""
 
@@ -63,9 +90,40 @@ class GateSettings(Section):
     unit: tuple[str, ...] | None = Field(
         default=None, description="test command as arguments; none: pytest, where the repository has tests"
     )
+    integration: tuple[str, ...] | None = Field(
+        default=None,
+        description="integration test command as arguments; none: pytest on tests/integration, or on what the "
+        "repository marks `integration`",
+    )
+    security: tuple[str, ...] | None = Field(
+        default=None,
+        description="security scanner as arguments; none: bandit, where it is installed and there are Python files",
+    )
     lint_enabled: bool = Field(default=True, description="whether the LINT gate judges")
     unit_enabled: bool = Field(default=True, description="whether the UNIT gate judges")
+    integration_enabled: bool = Field(default=True, description="whether the INTEGRATION gate judges")
+    security_enabled: bool = Field(default=True, description="whether the SECURITY gate judges")
     timeout_sec: float = Field(default=900, gt=0, description="seconds one gate may take")
+    timeouts_sec: dict[GateName, Annotated[float, Field(gt=0)]] = Field(
+        default={}, description="seconds that gates named here may take instead"
+    )
+    reports: dict[GateName, GateReport] = Field(
+        default={}, description="format and path of the report that the configured command of a gate named here writes"
+    )
+
+    @property
+    def may_judge(self) -> bool:
+        """Whether there may be a gate; the two that few repositories have must be configured to count."""
+        further = (self.integration_enabled and self.integration) or (self.security_enabled and self.security)
+        return self.lint_enabled or self.unit_enabled or bool(further)
+
+    @model_validator(mode="after")
+    def _reports_of_commands(self) -> Self:
+        for name in self.reports:
+            if getattr(self, name) is None:
+                message = f"reports.{name} is the report of a command, and {name} names none"
+                raise ValueError(message)
+        return self
 
 
 class EnvironmentSettings(Section):
@@ -78,6 +136,13 @@ class EnvironmentSettings(Section):
         default=(), description="commands, as argument lists, that run once in each new worktree"
     )
     setup_timeout_sec: float = Field(default=600, gt=0, description="seconds one setup command may take")
+    isolation: IsolationMode = Field(
+        default=IsolationMode.AUTO,
+        description="auto: tools and gates are isolated by bubblewrap where it works; required: no run without; off",
+    )
+    readable: tuple[Path, ...] = Field(
+        default=(), description="files and folders below a hidden one, like the home, that isolated programs may read"
+    )
 
 
 class ResilienceSettings(Section):

@@ -104,6 +104,9 @@ class ToolSpec(BaseModel):
         default=False, description="Whether the same input always gives the same edits, so that they may be split."
     )
     changes_files: bool = Field(default=True, description="Whether it edits files of the worktree.")
+    network: bool = Field(
+        default=False, description="Whether it may use the network, as AI tools must; only isolation can keep it off."
+    )
 
     @property
     def capabilities(self) -> tuple[str, ...]:

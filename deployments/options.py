@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 MODES = ("full", "analyze_only", "plan_only", "execute_only")
+ISOLATION = ("auto", "required", "off")
 CLUSTER_BY = ("category", "proximity")
 
 FILE = click.Path(path_type=Path)
@@ -87,8 +88,17 @@ _RUN_OPTIONS = (
     click.option("--tool-file", multiple=True, type=FILE, metavar="FILE.toml", help="Load further tool profiles."),
     click.option("--lint", type=words, metavar="COMMAND", help="Judge patches by this lint command."),
     click.option("--unit", type=words, metavar="COMMAND", help="Judge patches by this test command."),
+    click.option("--integration", type=words, metavar="COMMAND", help="Judge patches by these integration tests too."),
+    click.option("--security", type=words, metavar="COMMAND", help="Judge patches by this security scanner too."),
     click.option("--no-lint", is_flag=True, default=None, help="Judge patches without a LINT gate."),
     click.option("--no-unit", is_flag=True, default=None, help="Judge patches without a UNIT gate."),
+    click.option("--no-integration", is_flag=True, default=None, help="Judge patches without an INTEGRATION gate."),
+    click.option("--no-security", is_flag=True, default=None, help="Judge patches without a SECURITY gate."),
+    click.option(
+        "--isolation",
+        type=click.Choice(ISOLATION),
+        help="Isolate tools and gates where that works (auto), or not at all (off), or run only where it does.",
+    ),
     _DATABASE,
 )
 
@@ -110,13 +120,16 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "setup": ("environment", "setup"),
     "lint": ("gates", "lint"),
     "unit": ("gates", "unit"),
+    "integration": ("gates", "integration"),
+    "security": ("gates", "security"),
+    "isolation": ("environment", "isolation"),
     "mode": ("mode",),
     "plan": ("plan",),
     "database_url": ("database_url",),
 }
 """Where the value of an option goes in the configuration."""
 
-_SWITCHED_OFF = {"no_lint": ("gates", "lint_enabled"), "no_unit": ("gates", "unit_enabled")}
+_SWITCHED_OFF = {f"no_{gate}": ("gates", f"{gate}_enabled") for gate in ("lint", "unit", "integration", "security")}
 
 
 def run_options(command: Decorated) -> Decorated:

@@ -19,6 +19,7 @@ from prefect_acms.tasks.documents import read_report, write_atomically
 from prefect_acms.tasks.driving import Attempt, Drive, drive_run, phase, shared_store
 from prefect_acms.tasks.ending import end_run
 from prefect_acms.tasks.git import Repository, run_git, text_of
+from prefect_acms.tasks.isolation import require_isolation
 from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.policies import policy_record, repository_policy
 from prefect_acms.tasks.profiles import load_profiles
@@ -53,11 +54,12 @@ def check_config(config: PipelineConfig) -> Repository:
     load_profiles(config.execution.tool_files)
     PatternIndex.load(config.execution.tool_files)
     repository_policy(repository, repository.head())
-    if not (config.gates.lint_enabled or config.gates.unit_enabled):
+    if not config.gates.may_judge:
         raise InvalidValue(field="gates", value="none enabled", expected="at least one gate, or nothing judges a patch")
     interpreter = config.environment.interpreter
     if interpreter is not None and not interpreter.exists():
         raise InvalidValue(field="environment.interpreter", value=str(interpreter), expected="a Python that exists")
+    require_isolation(config.environment)
     return repository
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prefect_acms.blocks.config import EnvironmentSettings
 from prefect_acms.canonical.errors import InvalidValue, ToolFailed
-from prefect_acms.tasks.processes import OnOutput, run_process
+from prefect_acms.tasks.isolation import Isolation, result_outside
+from prefect_acms.tasks.processes import OnOutput, ProcessResult, run_process
+from prefect_acms.tasks.scratch import scratch_folder
 
 PASSED_ON = (
-    *("HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP"),
+    *("USER", "LOGNAME", "LANG", "LANGUAGE", "TZ"),
     *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "SYSTEMROOT"),
 )
-"""The variables of ours that a tool sees, beside LC_*; no credential is among them."""
+"""The variables of ours that a tool sees, beside LC_*; no credential is among them, and no way to one."""
 
 VIRTUAL_ENVIRONMENTS = (".venv", "venv")
 """Folders of a repository that may hold its own Python, first one wins."""
@@ -24,10 +26,11 @@ VIRTUAL_ENVIRONMENTS = (".venv", "venv")
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """An interpreter, and the complete variables of the programs that run beside it."""
+    """An interpreter, the complete variables of the programs that run beside it, and what they see of the machine."""
 
     interpreter: Path
     variables: Mapping[str, str] = field(default_factory=dict)
+    isolation: Isolation | None = None
 
     def python(self, *arguments: str) -> tuple[str, ...]:
         """The argument list that runs this Python."""
@@ -35,13 +38,46 @@ class Environment:
 
     def with_variables(self, **variables: str) -> Environment:
         """The same interpreter, with these variables besides."""
-        return Environment(self.interpreter, {**self.variables, **variables})
+        return replace(self, variables={**self.variables, **variables})
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        timeout_sec: float,
+        variables: Mapping[str, str] | None = None,
+        writable: Sequence[Path] = (),
+        network: bool = False,
+        on_output: OnOutput | None = None,
+        on_start: Callable[[int], None] | None = None,
+    ) -> ProcessResult:
+        """Run a program as `run_process` does, isolated where that is in force, with an empty home of its own.
+
+        `variables` stand in for those of the environment; `writable` are folders outside the worktree for results.
+        """
+        given = self.variables if variables is None else variables
+        with scratch_folder() as home:
+            own = {"HOME": str(home), "TMPDIR": str(home)}
+            command = tuple(argv)
+            if self.isolation is not None:
+                own = {"HOME": str(self.isolation.home)}
+                command = self.isolation.wrapped(argv, cwd=cwd, writable=writable, network=network)
+            result = run_process(
+                command,
+                cwd=cwd,
+                env={**own, **given},
+                timeout_sec=timeout_sec,
+                on_output=on_output,
+                on_start=on_start,
+            )
+        return result if self.isolation is None else result_outside(result, argv)
 
     def imports(self, module: str, root: Path) -> bool:
         """Whether a module is installed for this Python; one that lies in the worktree `root` does not count."""
         variables = {name: value for name, value in self.variables.items() if name != "PYTHONPATH"}
         code = f"import sys; del sys.path[0]; import {module}"
-        return run_process(self.python("-c", code), cwd=root, env=variables, timeout_sec=60).exit_code == 0
+        return self.run(self.python("-c", code), cwd=root, variables=variables, timeout_sec=60).exit_code == 0
 
 
 def environment_for(worktree: Path, repository_top: Path, settings: EnvironmentSettings) -> Environment:
@@ -57,14 +93,14 @@ def environment_for(worktree: Path, repository_top: Path, settings: EnvironmentS
 def run_setup(
     worktree: Path, environment: Environment, settings: EnvironmentSettings, on_output: OnOutput | None = None
 ) -> None:
-    """Run the configured setup commands in a new worktree, in order; raises ToolFailed on the first that fails."""
+    """Run the configured setup commands in a new worktree, in order; raises ToolFailed on the first that fails.
+
+    They may use the network, to install what the tests need, and else they see what tools and gates see: a patch
+    that was merged before may have a say in what they do.
+    """
     for command in settings.setup:
-        result = run_process(
-            command,
-            cwd=worktree,
-            env=environment.variables,
-            timeout_sec=settings.setup_timeout_sec,
-            on_output=on_output,
+        result = environment.run(
+            command, cwd=worktree, timeout_sec=settings.setup_timeout_sec, network=True, on_output=on_output
         )
         if result.timed_out:
             raise ToolFailed(tool=" ".join(command), problem=f"setup took more than {settings.setup_timeout_sec:g} s")
@@ -108,6 +144,7 @@ def _variables(worktree: Path, interpreter: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(str(folder) for folder in _import_roots(worktree)),
         "PYTHONDONTWRITEBYTECODE": "1",
         "GIT_TERMINAL_PROMPT": "0",
+        "GIT_OPTIONAL_LOCKS": "0",
     }
     if (programs.parent / "pyvenv.cfg").is_file():
         own["VIRTUAL_ENV"] = str(programs.parent)

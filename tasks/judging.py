@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from prefect_acms.canonical.test_gate import GateType
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.fingerprints import compare
-from prefect_acms.tasks.gates import GateCommand, GateResult, finding_line, rerun_alone, run_gate
+from prefect_acms.tasks.gates import GateCommand, GateResult, finding_line, run_gate
 from prefect_acms.tasks.junit import BAD, RAN
-from prefect_acms.tasks.processes import OnOutput
 from prefect_acms.tasks.pytest_runs import is_test_file
 from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.worktrees import Worktree
@@ -18,14 +17,21 @@ from prefect_acms.tasks.worktrees import Worktree
 MOST_RERUNS = 20
 """More newly failing tests than this are not run again: so many are not flaky, they are broken."""
 
+RERUNS = 2
+"""How often a newly failing test is run again alone before it is blamed on the patch."""
+
+Again = Callable[[GateCommand, str], GateResult]
+"""Runs one test of a gate alone."""
+
 _SHOWN = 5
+_TESTING = frozenset({GateType.UNIT, GateType.INTEGRATION})
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """Whether a gate lets a patch pass, and why not: what fails anew, and which tests no longer run.
 
-    `flaky` tests failed, but passed when they were run again alone; they are recorded, not blamed on the patch.
+    `flaky` tests failed, and passed when they were run again alone; they are recorded, not blamed on the patch.
     """
 
     passed: bool
@@ -69,10 +75,10 @@ def judge(base: GateResult, result: GateResult, *, flaky: Sequence[str] = ()) ->
     if result.unavailable is not None:
         missing = _missing(base, result)
         return _refused(f"{name} can't run any more: {result.unavailable}", missing=missing)
-    match result.gate.structured:
-        case "ruff":
+    match result.gate.tells:
+        case "findings":
             return _judge_findings(name, base, result)
-        case "pytest":
+        case "tests":
             return _judge_tests(name, base, result, flaky)
         case _:
             return _judge_exit_code(name, base, result)
@@ -90,7 +96,7 @@ def steps_for(gates: Iterable[GateCommand], touched: Iterable[str]) -> tuple[Gat
         step
         for gate in gates
         for step in (GateStep(gate, with_base_tests=True), GateStep(gate))
-        if not step.with_base_tests or (by_base and gate.gate_type is not GateType.LINT)
+        if not step.with_base_tests or (by_base and gate.gate_type in _TESTING)
     )
 
 
@@ -102,27 +108,40 @@ def take_step(  # noqa: PLR0917  # all six are always needed
     environment: Environment,
     base_commit: str,
     *,
-    on_output: OnOutput | None = None,
+    again: Again | None = None,
 ) -> GateRun:
-    """Run a gate on the applied patch and judge it; the tree is exactly the patched one again afterwards."""
+    """Run a gate on the applied patch and judge it; the tree is exactly the patched one again afterwards.
+
+    `again` runs a newly failing test once more; without it, it is run and not recorded.
+    """
     tree, root = worktree.tree(), worktree.path
     try:
         if step.with_base_tests:
             worktree.show([path for path in touched if is_test_file(path)], base_commit)
-        result = run_gate(step.gate, root, environment, on_output=on_output)
+        result = run_gate(step.gate, root, environment)
         judgement = judge(base, result)
-        if flaky := _flaky(step.gate, judgement, worktree, environment):
+        again = again or (lambda gate, test: run_gate(gate, root, environment, tests=(test,)))
+        if flaky := _flaky(step.gate, judgement, again):
             judgement = judge(base, result, flaky=flaky)
     finally:
         worktree.reset(tree)
     return GateRun(step, result, judgement)
 
 
-def _flaky(gate: GateCommand, judgement: Judgement, worktree: Worktree, environment: Environment) -> tuple[str, ...]:
-    tests = tuple(name for name in judgement.new if "::" in name)
-    if gate.structured != "pytest" or not tests or len(tests) > MOST_RERUNS:
+def _flaky(gate: GateCommand, judgement: Judgement, again: Again) -> tuple[str, ...]:
+    """The newly failing tests that pass alone, each by itself, at least once; up to the first that never does.
+
+    That one is blamed, and then nothing that could be said of the others would let the patch pass.
+    """
+    is_hopeless = judgement.missing or any("::" not in name for name in judgement.new)
+    if gate.structured != "pytest" or is_hopeless or len(judgement.new) > MOST_RERUNS:
         return ()
-    return rerun_alone(gate, tests, worktree.path, environment)
+    flaky: list[str] = []
+    for test in judgement.new:
+        if not any(again(gate, test).outcomes.get(test) == "passed" for _ in range(RERUNS)):
+            break
+        flaky.append(test)
+    return tuple(flaky)
 
 
 def _refused(sentence: str, *, new: Sequence[str] = (), missing: Sequence[str] = ()) -> Judgement:
@@ -146,8 +165,8 @@ def _judge_tests(name: str, base: GateResult, result: GateResult, flaky: Sequenc
         problems.append(_counted(reasons, "test that fails and did not"))
     if missing:
         problems.append(_counted(missing, "test that ran and no longer runs"))
-    if not problems and not flaky and base.exit_code == 0 != result.exit_code:
-        problems.append(f"no test fails, but it ends with exit code {result.exit_code} instead of 0")
+    if not problems and (odd := _odd_exit(base, result, flaky)):
+        problems.append(odd)
     if problems:
         return Judgement(
             passed=False, new=tuple(new), missing=missing, sentence=f"{name}: {'; '.join(problems)}", flaky=tuple(flaky)
@@ -158,6 +177,18 @@ def _judge_tests(name: str, base: GateResult, result: GateResult, flaky: Sequenc
     if flaky:
         sentence += f", flaky: {', '.join(flaky)}"
     return Judgement(passed=True, new=(), missing=(), sentence=sentence, flaky=tuple(flaky))
+
+
+def _odd_exit(base: GateResult, result: GateResult, flaky: Sequence[str]) -> str | None:
+    """What the exit code says that the tests do not: the two must agree, or one of them was made up."""
+    red, red_before = (any(outcome in BAD for outcome in one.outcomes.values()) for one in (result, base))
+    if result.exit_code == base.exit_code:
+        return None
+    if result.exit_code == 0:
+        return "tests fail, but it ends with exit code 0" if red and red_before else None
+    if result.exit_code == 1 and (red or flaky or base.exit_code != 0):
+        return None
+    return f"no test fails anew, but it ends with exit code {result.exit_code} instead of {base.exit_code}"
 
 
 def _judge_exit_code(name: str, base: GateResult, result: GateResult) -> Judgement:

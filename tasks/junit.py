@@ -57,9 +57,19 @@ def read_junit(path: Path, root: Path | None = None) -> dict[str, TestOutcome]:
     Raises ValueError when the file is missing or is not JUnit XML.
     """
     try:
-        report = JUnitXml.fromfile(str(path))
-    except (OSError, ParseError, JUnitXmlError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         message = f"{path.name} is not a JUnit report: {error}"
+        raise ValueError(message) from error
+    return read_junit_text(content, root, name=path.name)
+
+
+def read_junit_text(content: bytes, root: Path | None = None, *, name: str = "it") -> dict[str, TestOutcome]:
+    """The same of the bytes of a report, which errors call by that name."""
+    try:
+        report = JUnitXml.fromstring(content)
+    except (ParseError, JUnitXmlError) as error:
+        message = f"{name} is not a JUnit report: {error}"
         raise ValueError(message) from error
     found: dict[str, TestOutcome] = {}
     for case in _cases(report):

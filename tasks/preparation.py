@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from prefect_acms.blocks.config import EnvironmentSettings
 from prefect_acms.canonical.test_gate import GateType
 from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.environment import Environment, environment_for, run_setup
+from prefect_acms.tasks.environment import Environment, environment_for, own_python, run_setup
+from prefect_acms.tasks.gate_finding import find_gates
 from prefect_acms.tasks.gate_rows import judged_base
-from prefect_acms.tasks.gates import find_gates
+from prefect_acms.tasks.isolation import isolation_of
 from prefect_acms.tasks.survivors import RUN_MARK, run_mark
 from prefect_acms.tasks.worktrees import Worktree, adopt_worktree, open_worktree
 
@@ -26,8 +30,10 @@ def prepared_worktree(drive: Drive, key: str, commit: str) -> tuple[Worktree, En
     environment = environment_for(path, drive.repository.top, settings)
     environment = environment.with_variables(**{RUN_MARK: run_mark(drive.run_id, drive.epoch)})
     if path.exists():
-        return adopt_worktree(drive.repository, path), environment
+        worktree = adopt_worktree(drive.repository, path)
+        return worktree, isolated(environment, worktree, settings)
     worktree = open_worktree(drive.repository, path, commit)
+    environment = isolated(environment, worktree, settings)
     try:
         with drive.watching():
             run_setup(path, environment, settings)
@@ -36,6 +42,24 @@ def prepared_worktree(drive: Drive, key: str, commit: str) -> tuple[Worktree, En
         raise
     worktree.keep_leavings()
     return worktree, environment
+
+
+def isolated(environment: Environment, worktree: Worktree, settings: EnvironmentSettings) -> Environment:
+    """The environment with the view of this worktree, where isolation is in force.
+
+    Of the repository it shows what git needs in the worktree, without the configuration, which may hold credentials.
+    """
+    repository = worktree.repository
+    isolation = isolation_of(
+        worktree.path,
+        settings,
+        repository=repository.top,
+        git_folder=repository.common_dir,
+        interpreters=(environment.interpreter, own_python()),
+        search_path=environment.variables["PATH"],
+        stand_ins=((worktree.bare_configuration(), repository.common_dir / "config"),),
+    )
+    return replace(environment, isolation=isolation)
 
 
 def has_tests(drive: Drive) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from os import walk
 from pathlib import Path, PurePosixPath
 
 from prefect_acms.tasks.environment import Environment, own_python
 from prefect_acms.tasks.junit import RAN, TestOutcome, pytest_arguments, read_junit
-from prefect_acms.tasks.processes import OnOutput, ProcessResult, run_process
+from prefect_acms.tasks.processes import OnOutput, ProcessResult
 from prefect_acms.tasks.scratch import scratch_folder
 
 PROBE_SEC = 120.0
@@ -24,6 +25,9 @@ _CONFIG_FILES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "py
 _NOT_OURS = frozenset({"node_modules", "site-packages", "venv", "env", "build", "dist", "__pycache__"})
 _NO_TESTS = 5
 _GOOD = (0, _NO_TESTS)
+
+_FOUND: dict[tuple[Path, bool, Path, str], tuple[str, ...]] = {}
+"""The commands found so far: who looks for gaps, plans and judges asks about the same tree."""
 
 _ENDS = {
     2: "pytest was interrupted",
@@ -79,6 +83,19 @@ def find_pytest(root: Path, environment: Environment) -> tuple[str, ...]:
     That is the environment's own pytest, or ours where it has none; with the repository's options, or without them
     where pytest can't make sense of them (a plugin that is not installed). If nothing works, the first, to fail.
     """
+    key = (environment.interpreter, environment.isolation is None, root, _configuration(root))
+    if key not in _FOUND:
+        _FOUND[key] = _find_pytest(root, environment)
+    return _FOUND[key]
+
+
+def _configuration(root: Path) -> str:
+    """Tells apart what pytest reads before it looks for tests, as far as that can be told without it."""
+    files = [root / name for name in (*_CONFIG_FILES, "conftest.py")]
+    return sha256(b"\0".join(file.read_bytes() if file.is_file() else b"-" for file in files)).hexdigest()
+
+
+def _find_pytest(root: Path, environment: Environment) -> tuple[str, ...]:
     own = (str(own_python()),)
     tried = []
     for python in dict.fromkeys((environment.python(), own)):
@@ -108,11 +125,11 @@ def run_pytest(
     """Run the tests of a folder with the command that `find_pytest` found; all, or those that `arguments` select."""
     with scratch_folder() as scratch:
         report = scratch / "report.xml"
-        process = run_process(
+        process = environment.with_variables(PYTHONHASHSEED="0").run(
             [*argv, *pytest_arguments(report, scratch), *_places(root, scratch), *arguments],
             cwd=root,
-            env={**environment.variables, "PYTHONHASHSEED": "0"},
             timeout_sec=timeout_sec,
+            writable=(scratch,),
             on_output=on_output,
         )
         try:

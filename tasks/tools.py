@@ -17,7 +17,7 @@ from prefect_acms.canonical.errors import GuardrailViolation, InvalidValue, Tool
 from prefect_acms.dao.redaction import KNOWN
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.guardrails import escape
-from prefect_acms.tasks.processes import OnOutput, ProcessResult, run_process
+from prefect_acms.tasks.processes import OnOutput, ProcessResult
 
 _RULE = re.compile(r"[A-Za-z0-9][\w./:-]*")
 _PLAIN_START = re.compile(r"[\w./]")
@@ -53,11 +53,12 @@ def run_tool(
     the worktree, InvalidValue when a tool that edits files is not told which.
     """
     _check_places(profile, worktree, values)
-    result = run_process(
+    result = environment.run(
         tool_argv(profile, worktree=worktree, environment=environment, values=values),
         cwd=worktree / profile.working_directory,
-        env=_variables(profile, environment),
+        variables=_variables(profile, environment),
         timeout_sec=min(profile.timeout_sec, timeout_sec or profile.timeout_sec),
+        network=profile.network,
         on_output=on_output,
         on_start=on_start,
     )

@@ -22,6 +22,9 @@ NEVER_CAPTURED = (
 """Untracked leavings of tools that are no part of a change, whether the repository ignores them or not."""
 
 _KEPT = "acms-kept"
+_CONFIGURATION = "acms-config"
+_STORAGE = r"^(core\.(repositoryformatversion|filemode|symlinks|ignorecase|autocrlf|eol)|extensions\..*)$"
+"""The settings without which git could not read the repository, or would see changes where there are none."""
 
 
 @dataclass
@@ -93,6 +96,18 @@ class Worktree:
             names = b"\0".join(os.fsencode(path) for path in present)
             source = f"--source={commit}"
             self._git("restore", source, "--worktree", "--pathspec-from-file=-", "--pathspec-file-nul", data=names)
+
+    def bare_configuration(self) -> Path:
+        """A git configuration that says how the repository is stored and nothing else: no remote, no credential."""
+        path = self.admin / _CONFIGURATION
+        if path.is_file():
+            return path
+        listed = self._git("config", "--local", "--null", "--get-regexp", _STORAGE, accept=(0, 1)).stdout
+        for entry in filter(None, listed.decode(errors="replace").split("\0")):
+            key, _, value = entry.partition("\n")
+            self._git("config", "--file", str(path), key, value)
+        path.touch()
+        return path
 
     def break_locks(self) -> None:
         """Remove the locks that a killed git has left in this worktree; call it only while nobody works in it."""

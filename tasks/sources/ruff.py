@@ -18,7 +18,7 @@ from prefect_acms.canonical.gap import GapSeverity
 from prefect_acms.tasks.environment import Environment, own_python
 from prefect_acms.tasks.fingerprints import Fingerprinter
 from prefect_acms.tasks.gaps import Gap
-from prefect_acms.tasks.processes import ProcessResult, run_process
+from prefect_acms.tasks.processes import ProcessResult
 from prefect_acms.tasks.scratch import scratch_folder
 from prefect_acms.tasks.sources import Discovered, Scan
 from prefect_acms.tasks.sources.python_target import read_table, ruff_target
@@ -117,7 +117,7 @@ class _Ruff:
         """The findings; they go to a file of their own, because captured output is cut when it is long."""
         with scratch_folder() as folder:
             report = folder / "findings.json"
-            done = self._run((*command, "--output-file", str(report), *places))
+            done = self._run((*command, "--output-file", str(report), *places), writable=(folder,))
             if done.exit_code not in {FOUND_NOTHING, FOUND_SOMETHING}:
                 raise SourceFailed(source=RuffSource.name, problem=_said(done))
             try:
@@ -138,13 +138,15 @@ class _Ruff:
         found = filter(None, map(_WOULD_REFORMAT.match, said))
         return [_unformatted(_relative(named[1] or named[2], self.scan.root)) for named in found]
 
-    def _run(self, arguments: Sequence[str], lines: list[str] | None = None) -> ProcessResult:
+    def _run(
+        self, arguments: Sequence[str], lines: list[str] | None = None, writable: Sequence[Path] = ()
+    ) -> ProcessResult:
         scan = self.scan
-        done = run_process(
+        done = scan.environment.run(
             (*self.program, *arguments),
             cwd=scan.root,
-            env=scan.environment.variables,
             timeout_sec=scan.timeout_sec,
+            writable=writable,
             on_output=None if lines is None else lambda _, line: lines.append(line),
         )
         if done.timed_out:

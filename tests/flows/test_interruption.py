@@ -83,7 +83,8 @@ def acms_child(acms_home: Path, tmp_path: Path) -> Iterator[Callable[..., Child]
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         }
         process = subprocess.Popen(
-            [*ACMS, "run", str(repository), *options],
+            # what hangs says so from outside its worktree
+            [*ACMS, "run", str(repository), "--isolation", "off", *options],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -181,8 +181,9 @@ def killed(committed: Committed, acms_home: Path, tmp_path: Path) -> Iterator[in
     mark = tmp_path / "mark"
     repository = committed({"app.py": APP, "test_app.py": SLOW.format(mark=str(mark))})
     variables = {"ACMS_HOME": str(acms_home), "PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    start = (sys.executable, "-c", "from prefect_acms.deployments.cli import main; main()", "run", str(repository))
     acms = subprocess.Popen(
-        [sys.executable, "-c", "from prefect_acms.deployments.cli import main; main()", "run", str(repository)],
+        [*start, "--isolation", "off"],  # the test that is killed says its pid from outside its worktree
         env={**os.environ, **variables, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ from campaign_leavings import no_lock_left, no_process_left, no_temporary_file_l
 from repositories import fingerprint_of
 
 from prefect_acms.canonical.machines import MACHINES
+from prefect_acms.canonical.test_gate import TestGateState
 from prefect_acms.dao.audit import verify
 from prefect_acms.dao.schema import StateRow
 
@@ -48,7 +49,9 @@ def _outbox(at: Inspection) -> Iterator[str]:
 
 def _every_row_ended(at: Inspection) -> Iterator[str]:
     rows: list[StateRow] = [at.run, *at.workstreams, *at.tasks, *at.gaps, *at.hands, *at.gates]
-    left = [row for row in rows if row.state not in MACHINES[row.machine.entity].terminal]
+    # a gate whose dependency has failed stays blocked: it was never run
+    ended = {row.id for row in rows if row.state in {*MACHINES[row.machine.entity].terminal, TestGateState.BLOCKED}}
+    left = [row for row in rows if row.id not in ended]
     yield from (f"{row.id} is {row.state}" for row in left)
     yield from (f"{entry.id} is {entry.state}" for entry in at.ledger if entry.state in _OPEN_PATCHES)
     yield from (f"phase {phase.name} is open" for phase in at.phases if phase.completed_at is None)

@@ -39,7 +39,7 @@ class Evidenced:
 
 def small_run(folder: Path, url: str, *, ended: bool = True, text: str = "A = 1\n") -> Evidenced:
     """A run of one task whose patch was committed."""
-    gates = GateSettings(lint_enabled=False, unit=("true",))
+    gates = GateSettings(lint_enabled=False, security_enabled=False, unit=("true",))
     drive = started_run(repository_of(folder, {"a.py": text}), url, gates=gates)
     gap = a_gap("x", "a.py")
     planned = Planned(drive, a_plan(drive, [a_task("ws-01/one", [gap])], [gap]))

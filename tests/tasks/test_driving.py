@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,8 @@ def test_whoever_still_works_for_a_run_that_is_being_ended_is_refused(
 
 def test_a_gate_that_an_error_keeps_from_answering_is_failed(drive: Drive) -> None:
     """Its row does not stay RUNNING; the error is raised."""
-    worktree, environment = prepared_worktree(drive, "ws-01", drive.base_commit)
+    worktree, isolated = prepared_worktree(drive, "ws-01", drive.base_commit)
+    environment = replace(isolated, isolation=None)
     gate = GateCommand(GateType.UNIT, ("touch", str(worktree.admin / "index.lock")), None, 10)
     baseline = Baseline((gate,), {GateType.UNIT: GateResult(gate, 0, "", "", timed_out=False, duration_sec=0)})
     with pytest.raises(GitFailed, match=r"index\.lock"):

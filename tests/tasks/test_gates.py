@@ -11,7 +11,8 @@ import pytest
 from prefect_acms.blocks.config import EnvironmentSettings, GateSettings
 from prefect_acms.canonical.test_gate import GateType
 from prefect_acms.tasks.environment import Environment, environment_for
-from prefect_acms.tasks.gates import GateCommand, GateResult, find_gates, run_gate
+from prefect_acms.tasks.gate_finding import find_gates
+from prefect_acms.tasks.gates import GateCommand, GateResult, run_gate
 from prefect_acms.tasks.pytest_runs import is_test_file
 
 Write = Callable[..., None]
@@ -32,7 +33,8 @@ def environment(tmp_path: Path) -> Environment:
 
 
 def gates_of(root: Path, environment: Environment, **settings: object) -> dict[GateType, GateCommand]:
-    found = find_gates(root, GateSettings.model_validate(settings), environment)
+    given = {"security_enabled": False, **settings}
+    found = find_gates(root, GateSettings.model_validate(given), environment)
     return {gate.gate_type: gate for gate in found}
 
 

@@ -10,7 +10,8 @@ import pytest
 from prefect_acms.blocks.config import EnvironmentSettings, GateSettings
 from prefect_acms.canonical.test_gate import GateType
 from prefect_acms.tasks.environment import environment_for
-from prefect_acms.tasks.gates import GateCommand, GateResult, find_gates, run_gate
+from prefect_acms.tasks.gate_finding import find_gates
+from prefect_acms.tasks.gates import GateCommand, GateResult, run_gate
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.judging import GateRun, judge, steps_for, take_step
 from prefect_acms.tasks.junit import TestOutcome
@@ -137,7 +138,7 @@ class Bench:
         self.base = self.repository.head()
         self.worktree: Worktree = open_worktree(self.repository, tmp_path / "w", self.base)
         self.environment = environment_for(self.worktree.path, top, EnvironmentSettings())
-        self.gates = find_gates(self.worktree.path, GateSettings(), self.environment)
+        self.gates = find_gates(self.worktree.path, GateSettings(security_enabled=False), self.environment)
         self.results = {gate.gate_type: run_gate(gate, self.worktree.path, self.environment) for gate in self.gates}
         self.worktree.reset()
 
@@ -242,3 +243,69 @@ def test_a_test_that_fails_only_with_the_others_is_flaky(bench: Bench, write: Wr
     flaky = state + "def test_second():\n    assert not hasattr(builtins, 'seen')\n"
     runs = bench.judge(write, {"tests/test_flaky.py": flaky.lstrip()}, GateType.UNIT)
     assert (runs[-1].judgement.passed, runs[-1].judgement.flaky) == (True, ("tests/test_flaky.py::test_second",))
+
+
+# -- attacks -----------------------------------------------------------------------------------------------------------
+
+PLAIN = {
+    "app.py": "A = 1\n",
+    "tests/test_a.py": "import pytest\nimport app\n\n\nclass TestA:\n    @pytest.mark.parametrize('n', [1, 2])\n"
+    "    def test_n(self, n):\n        assert app.A == 1\n\n\ndef test_b():\n    pass\n",
+}
+PARAMETERS = PLAIN["tests/test_a.py"]
+
+
+@pytest.fixture(scope="module")
+def plain(repository_at: Make, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    place = tmp_path_factory.mktemp("plain")
+    return Bench(repository_at(place / "repository", PLAIN), place)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param({"tests/test_a.py": PARAMETERS.replace("[1, 2]", "[1, 3]")}, id="parameters renamed"),
+        pytest.param({"tests/test_a.py": PARAMETERS.replace("class TestA", "class A")}, id="class no longer collected"),
+        pytest.param(
+            {"tests/test_a.py": "import pytest\npytest.skip(allow_module_level=True)\n"}, id="skipped at import"
+        ),
+        pytest.param(
+            {"tests/test_a.py": PARAMETERS.replace("def test_b", "@pytest.mark.xfail(run=False)\ndef test_b")},
+            id="xfail added",
+        ),
+        pytest.param({"pytest.ini": "[pytest]\naddopts = -k test_b\n"}, id="narrowed by options"),
+        pytest.param({"pytest.ini": "[pytest]\npython_files = check_*.py\n"}, id="narrowed by file names"),
+        pytest.param({"conftest.py": "collect_ignore_glob = ['tests/*']\n"}, id="narrowed by a conftest"),
+        pytest.param(
+            {"conftest.py": "def pytest_collection_modifyitems(items):\n    del items[1:]\n"}, id="items taken away"
+        ),
+        pytest.param({"conftest.py": "import os\nos._exit(0)\n"}, id="ended by a conftest"),
+        pytest.param({"app.py": "import os\nos._exit(0)\n"}, id="ended by the code"),
+        pytest.param({"app.py": "import pytest\nA = 2\npytest.exit('', 0)\n"}, id="stopped by the code"),
+    ],
+)
+def test_no_test_can_be_made_to_vanish(plain: Bench, write: Write, files: dict[str, str]) -> None:
+    """However it is done: what ran and no longer runs is held against the patch."""
+    judgement = plain.judge(write, dict(files), GateType.UNIT)[-1].judgement
+    assert not judgement.passed
+    assert judgement.missing
+
+
+FORGER = """
+import atexit, re, sys
+A = 2
+
+def forge():
+    path = next(word.partition("=")[2] for word in sys.argv if word.startswith("--junitxml="))
+    text = open(path).read()
+    open(path, "w").write(re.sub("<failure.*?</failure>", "", text, flags=re.S))
+
+atexit.register(forge)
+"""
+
+
+def test_a_report_that_the_code_rewrites_disagrees_with_the_exit_code(plain: Bench, write: Write) -> None:
+    """Code that strikes its failures from the report would have to change what pytest ends with as well."""
+    judgement = plain.judge(write, {"app.py": FORGER.lstrip()}, GateType.UNIT)[-1].judgement
+    assert not judgement.passed
+    assert "exit code 1 instead of 0" in judgement.sentence

@@ -25,7 +25,7 @@ from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.overrides import override
 
 ADA = {"operator": "ada", "reason": "it hangs"}
-GATES = GateSettings(lint_enabled=False, unit=("true",))
+GATES = GateSettings(lint_enabled=False, security_enabled=False, unit=("true",))
 
 
 def two(tmp_path: Path, url: str, **facts: Any) -> Planned:

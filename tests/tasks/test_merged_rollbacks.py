@@ -138,7 +138,7 @@ def test_what_is_red_on_the_users_branch_is_not_blamed_on_the_rollback(tmp_path:
     """Nor is what was red before the run; what is new to both is refused."""
     told = "sys.exit('B = 5' in text or ('A11 = 3' in text and 'A0 = 2' not in text))"
     script = f"import sys; text = open('a.py').read() + open('b.py').read(); {told}"
-    gates = GateSettings(lint_enabled=False, unit=(sys.executable, "-c", script))
+    gates = GateSettings(lint_enabled=False, security_enabled=False, unit=(sys.executable, "-c", script))
     shop = Shop(tmp_path, canonical_url, gates)
     patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
     shop.fix("ws-02", ("A11 = 1", "A11 = 3"))

@@ -10,7 +10,7 @@ from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
 from operated import verified_patch
 from repositories import git
 
-from prefect_acms.blocks.config import EnvironmentSettings, GateSettings
+from prefect_acms.blocks.config import EnvironmentSettings, GateSettings, IsolationMode
 from prefect_acms.canonical.errors import ToolFailed
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.patch import PatchTrigger
@@ -28,7 +28,8 @@ from prefect_acms.tasks.preparation import prepared_worktree
 
 FILES = {"a.py": "A = 1\n", "b.py": "B = 1\n"}
 TOGETHER = "import pathlib; assert sum(p.read_text().count('2') for p in pathlib.Path().glob('*.py')) < 2"
-GATES = GateSettings(lint_enabled=False, unit=(sys.executable, "-c", TOGETHER))
+GREEN = GateSettings(lint_enabled=False, security_enabled=False, unit=("true",))
+GATES = GateSettings(lint_enabled=False, security_enabled=False, unit=(sys.executable, "-c", TOGETHER))
 
 
 def _two_workstreams(tmp_path: Path, url: str, gates: GateSettings) -> Planned:
@@ -87,7 +88,11 @@ def _entry(planned: Planned, key: str) -> LedgerRow:
 @pytest.mark.parametrize(
     ("second", "gates", "reason"),
     [
-        ({"a.py": "A = 3\n"}, GateSettings(lint_enabled=False, unit=("true",)), "conflicts in a.py"),
+        (
+            {"a.py": "A = 3\n"},
+            GateSettings(lint_enabled=False, security_enabled=False, unit=("true",)),
+            "conflicts in a.py",
+        ),
         ({"b.py": "B = 2\n"}, GATES, "merged with what the run has so far: UNIT"),
     ],
 )
@@ -174,7 +179,7 @@ def test_a_setup_that_fails_leaves_no_worktree_behind(tmp_path: Path, canonical_
     drive = started_run(
         repository_of(tmp_path / "repository", FILES),
         canonical_url,
-        environment=EnvironmentSettings(setup=((sys.executable, "-c", script),)),
+        environment=EnvironmentSettings(setup=((sys.executable, "-c", script),), isolation=IsolationMode.OFF),
     )
     with pytest.raises(ToolFailed, match="setup ended with 1"):
         prepared_worktree(drive, "ws-01", drive.base_commit)

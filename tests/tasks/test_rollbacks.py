@@ -113,7 +113,7 @@ def test_the_gates_have_a_say(tmp_path: Path, canonical_url: str) -> None:
     """A tree that they object to is not put on the branch; the gate's row says so."""
     looked = "t = pathlib.Path('a.py').read_text()"
     condition = f"import pathlib, sys; {looked}; sys.exit('A11 = 3' in t and 'A0 = 2' not in t)"
-    gates = GateSettings(lint_enabled=False, unit=(sys.executable, "-c", condition))
+    gates = GateSettings(lint_enabled=False, security_enabled=False, unit=(sys.executable, "-c", condition))
     shop = Shop(tmp_path, canonical_url, gates)
     patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
     shop.fix("ws-02", ("A11 = 1", "A11 = 3"))
@@ -169,7 +169,11 @@ if "A11 = 3" in text and "A0 = 2" not in text:
 
 def test_a_branch_that_somebody_moves_meanwhile_stays_where_it_is(tmp_path: Path, canonical_url: str) -> None:
     """Here it is the gate that does so; the compare-and-swap fails, and nothing is recorded."""
-    shop = Shop(tmp_path, canonical_url, GateSettings(lint_enabled=False, unit=(sys.executable, "-c", MOVER)))
+    shop = Shop(
+        tmp_path,
+        canonical_url,
+        GateSettings(lint_enabled=False, security_enabled=False, unit=(sys.executable, "-c", MOVER)),
+    )
     patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
     shop.fix("ws-02", ("A11 = 1", "A11 = 3"))
     head = shop.ends().drive.result_head()

@@ -20,7 +20,7 @@ from prefect_acms.tasks.driving import drive_run
 from prefect_acms.tasks.overrides import override
 
 ADA = {"operator": "ada", "reason": "it is wrong"}
-GATES = GateSettings(lint_enabled=False, unit=("true",))
+GATES = GateSettings(lint_enabled=False, security_enabled=False, unit=("true",))
 
 
 @pytest.fixture
