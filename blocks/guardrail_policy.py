@@ -12,7 +12,7 @@ from prefect_acms.blocks.guardrails import GuardrailSettings
 
 
 class GuardrailPolicy(Block):
-    """What no patch may do: limits of a patch, and the paths that none may change.
+    """What no patch may do, and which patches a person has to see: paths, tools, limits, checks and reviews.
 
     Example:
         ```python
@@ -29,5 +29,6 @@ class GuardrailPolicy(Block):
     _documentation_url: ClassVar[HttpUrl | None] = DOCUMENTATION
 
     settings: GuardrailSettings = Field(
-        default=GuardrailSettings(), description="Limits of a patch and the protected paths."
+        default=GuardrailSettings(),
+        description="The policy of a run. A repository's own policy can only tighten it.",
     )

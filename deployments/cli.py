@@ -47,6 +47,7 @@ COMMANDS = {
     "review": Entry("review", "review", "List, show and answer the patches that wait for a review."),
     "quarantine": Entry("quarantine", "quarantine", "List and show quarantined patches, try them again, or drop them."),
     "gaps": Entry("gaps", "gaps", "List the gaps of a run, with the reasons of the deferred ones."),
+    "policy": Entry("policy", "policy", "Show the policy that is in force, and try a patch or another policy out."),
     "stuck": Entry("stuck", "stuck", "List what goes on no more by itself, with the commands that help."),
     "override": Entry(
         "override", "override", "Change a state by hand, along the same edges and past the same guards as always."

@@ -15,7 +15,7 @@ from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.fates import QUARANTINED
 from prefect_acms.tasks.patches import Validation, apply_validated
-from prefect_acms.tasks.review_policy import FACTS, PatchFacts, facts_of, refusals, review_reasons
+from prefect_acms.tasks.review_policy import FACTS, Maker, PatchFacts, facts_of, refusals, review_reasons
 from prefect_acms.tasks.reviews import (
     Decision,
     Finding,
@@ -116,7 +116,7 @@ class Gatekeeper:
         worktree.reset(candidate.before)
         facts = facts_of(
             candidate.validation,
-            self.profile,
+            Maker.of(self.profile),
             repository=self.bench.drive.repository,
             before=candidate.before,
             after=after,

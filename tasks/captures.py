@@ -15,7 +15,8 @@ from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.patches import Validation, validate_patch
+from prefect_acms.tasks.patches import Validation
+from prefect_acms.tasks.review_policy import validated_under
 from prefect_acms.tasks.reviews import is_open
 
 RESUME_POLICY = "policy:resume"
@@ -29,14 +30,10 @@ _JUDGED_AGAIN = "its driver was lost while it was judged; it is judged again"
 
 def validated(bench: Bench, diff: bytes) -> Validation:
     """What the guardrails say of a diff that was made on this bench."""
-    rails = bench.guardrails
-    return validate_patch(
+    return validated_under(
+        bench.guardrails,
         diff,
-        limits=rails.limits,
-        protected=rails.protected_paths,
         scope=tuple(bench.task.file_scope),
-        forbidden=frozenset(rails.forbidden),
-        policy=rails.path_rules,
         repository=bench.drive.repository,
         base=bench.worktree.tree(),
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from prefect_acms.blocks.globs import Glob
 from prefect_acms.blocks.guardrails import GuardrailSettings, Operation, PatchLimits
@@ -25,12 +25,14 @@ VERSION = 1
 """Version of the format of a pattern index; a file that names none has this one."""
 
 
-class Pattern(BaseModel):
+PatternName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+
+
+class PatternEntry(BaseModel):
     """What may be done about the gaps that it fits; a pattern without tools says why nothing can be done."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="name of the pattern")
     title: str = Field(min_length=1, description="what is done, in a few words")
     enabled: bool = Field(default=True, description="whether it may be used; its gaps go to no other pattern")
     sources: tuple[str, ...] = Field(default=(), description="gap sources whose gaps it fits")
@@ -52,6 +54,12 @@ class Pattern(BaseModel):
         default=(), description="gates that must be able to judge: LINT, UNIT, INTEGRATION, SECURITY"
     )
     because: str = Field(default="", description="why a gap that it fits can't be fixed, for people")
+
+
+class Pattern(PatternEntry):
+    """An entry of the pattern index with its name."""
+
+    id: PatternName = Field(description="name of the pattern")
 
     @property
     def policy(self) -> GuardrailSettings:
@@ -89,6 +97,13 @@ class Pattern(BaseModel):
             return f"the policy allows none of the tools that could fix it: {', '.join(self.allowed_tools)}"
         closed = path_problems(gap.file_paths, tightened(guardrails, self.policy).path_rules)
         return f"the policy closes it: {closed[0].path} {closed[0].problem}" if closed else None
+
+
+class PatternFile(BaseModel):
+    """What a file of the pattern index holds; its other tables are those of the toolbox."""
+
+    version: int = Field(default=VERSION, description="version of this format", json_schema_extra={"const": VERSION})
+    patterns: dict[PatternName, PatternEntry] = Field(default={}, description="the patterns by name")
 
 
 class PatternIndex:

@@ -15,7 +15,7 @@ from prefect_acms.canonical.test_gate import GateType
 from prefect_acms.tasks.gates import GateCommand
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.integrity import IntegrityFinding, integrity_findings
-from prefect_acms.tasks.patches import Validation
+from prefect_acms.tasks.patches import Validation, validate_patch
 from prefect_acms.tasks.policies import POLICY_FILES, policy_changes
 from prefect_acms.tasks.reports.text import count
 
@@ -50,9 +50,48 @@ class PatchFacts(BaseModel):
         return {**self.model_dump(mode="json"), "judging": sorted(self.judging)}
 
 
+class Maker(NamedTuple):
+    """Who made a patch, as far as policy wants to know it."""
+
+    tool_id: str
+    tier: Tier
+    ai_made: bool
+
+    @classmethod
+    def of(cls, tool: ToolSpec) -> Maker:
+        """A tool."""
+        return cls(tool.tool_id, tool.safety_tier, not tool.deterministic)
+
+
+UNKNOWN_MAKER = Maker("an unknown tool", Tier.HIGH, ai_made=True)
+"""Whoever has made a patch of which nobody knows where it comes from."""
+
+SETTINGS = (
+    *("policy", "allowed_tools", "required_checks", "unavailable_gates", "integrity"),
+    *(f"review.{name}" for name in ("always", "ai_made", "tools", "tiers", "max_files", "max_lines", "paths")),
+)
+"""The settings of a policy that can have something to say of a valid patch; the first is that it is left alone."""
+
+
+def validated_under(
+    guardrails: GuardrailSettings, content: bytes, *, scope: Sequence[str], repository: Repository | None, base: str
+) -> Validation:
+    """What is to be said against a patch where these guardrails hold; `scope` is the task's, as of the top."""
+    return validate_patch(
+        content,
+        limits=guardrails.limits,
+        protected=guardrails.protected_paths,
+        scope=scope,
+        forbidden=frozenset(guardrails.forbidden),
+        policy=guardrails.path_rules,
+        repository=repository,
+        base=base,
+    )
+
+
 def facts_of(
     validation: Validation,
-    tool: ToolSpec,
+    maker: Maker,
     *,
     repository: Repository,
     before: str,
@@ -66,9 +105,7 @@ def facts_of(
     return PatchFacts(
         files=files,
         lines=validation.lines_added + validation.lines_removed,
-        tool_id=tool.tool_id,
-        tier=tool.safety_tier,
-        ai_made=not tool.deterministic,
+        **maker._asdict(),
         judging=frozenset(gate.gate_type for gate in judging),
         integrity=integrity_findings(repository, before, after, files, gate_commands=commands),
         policy_files=policy_changes(repository, before, after) if {*files} & {*POLICY_FILES} else (),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from prefect_acms.blocks.guardrails import GuardrailSettings
+from prefect_acms.blocks.guardrails import GuardrailSettings, PatchLimits
 from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.errors import InvalidDocument, UnknownName
+from prefect_acms.tasks.clustering import cluster
 from prefect_acms.tasks.gaps import Gap
-from prefect_acms.tasks.patterns import PatternIndex
+from prefect_acms.tasks.patterns import SHIPPED, Pattern, PatternFile, PatternIndex
+from prefect_acms.tasks.planning import compile_plan
 from prefect_acms.tasks.profiles import load_profiles
+from prefect_acms.tasks.tightening import tightened
 
 MakeGap = Callable[..., Gap]
 
@@ -82,6 +87,14 @@ def test_a_pattern_of_the_user_is_offered_gaps_before_ours(tmp_path: Path, make_
 @pytest.mark.parametrize(
     ("text", "where"),
     [
+        ("version = 2", "version"),
+        ("version = true", "version"),
+        ("version = '1'", "version"),
+        ("[patterns.x]\ntitle = 'x'\nkinds = []\nallowed_tools = []\nscope = ['[a']", "patterns.x.scope[0]"),
+        (
+            "[patterns.x]\ntitle = 'x'\nkinds = []\nallowed_tools = []\nrequired_checks = ['FUN']",
+            "patterns.x.required_checks[0]",
+        ),
         ("patterns = 3", "patterns"),
         ("[patterns]\nx = 3", "patterns.x"),
         ("[[patterns]]\nid = 'x'", "patterns"),
@@ -104,3 +117,44 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         index.get("nonsense")
     assert index.find("nonsense") is None
     assert index.get("inspection").kinds == (TaskKind.ANALYSIS,)
+
+
+def test_the_shipped_index_fits_its_schema() -> None:
+    """Its version is the one that is read."""
+    document = tomllib.loads(SHIPPED.read_text())
+    jsonschema.validate(document, PatternFile.model_json_schema())
+    assert document["version"] == 1
+
+
+def test_a_pattern_tightens_the_policy_and_never_loosens_it() -> None:
+    """Its limits hold where they are smaller; its operations, checks and scope come to those of the run."""
+    run = GuardrailSettings(limits=PatchLimits(max_files=5), scope=("src/",))
+    told = {"limits": {"max_files": 9, "max_bytes": 7}, "scope": ["*.py"], "forbidden": ["delete"]}
+    pattern = Pattern.model_validate(
+        {"id": "x", "title": "x", "kinds": [], "allowed_tools": [], "required_checks": ["UNIT"], **told}
+    )
+    held = tightened(run, pattern.policy)
+    assert (held.limits.max_files, held.limits.max_bytes) == (5, 7)
+    assert (held.forbidden, held.required_checks) == (("delete",), ("UNIT",))
+    assert [rules.scope for rules in held.path_rules] == [("src/",), ("*.py",)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ({"allowed_tools": ["ruff-format"]}, "the policy allows none of the tools that could fix it"),
+        ({"scope": ["src/"]}, "the policy closes it: a.py is outside of src/"),
+        ({"protected_paths": ["A.PY"]}, "the policy closes it: a.py must not be changed"),
+    ],
+)
+def test_what_the_policy_closes_is_deferred_and_not_tried(
+    make_gap: MakeGap, policy: dict[str, list[str]], reason: str
+) -> None:
+    """No task is made that could only be refused; the plan gives the reason."""
+    gaps = [make_gap("a", "a.py", fixable=True), make_gap("b", "src/b.py", source="pytest", fixable=True)]
+    facts = {"repository": "demo", "base_commit": "abc", "has_tests": True}
+    guardrails = GuardrailSettings.model_validate(policy)
+    compiled = compile_plan(cluster(gaps), gaps, PatternIndex.load(), guardrails=guardrails, **facts)  # type: ignore[arg-type]
+    reasons = {gap.fingerprint: why for gap, why in compiled.not_fixable}
+    assert reasons[gaps[0].fingerprint].startswith(reason)
+    assert compiled.plan.tasks == ()
