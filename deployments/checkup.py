@@ -19,6 +19,7 @@ from prefect_acms.dao import migration
 from prefect_acms.dao.connections import shown
 from prefect_acms.dao.home import acms_home, can_be_written, database_url
 from prefect_acms.tasks.git import git_program, run_git, text_of
+from prefect_acms.tasks.isolation import isolation_problem
 
 DISTRIBUTION = "prefect-acms"
 NEEDED_PYTHON = (3, 11)
@@ -38,6 +39,7 @@ def checks(given_url: str | None = None) -> Iterator[Check]:
     """Look at everything that a run needs."""
     yield _python()
     yield _git()
+    yield _isolation()
     yield from _packages()
     yield _sources()
     yield _home()
@@ -58,6 +60,14 @@ def _git() -> Check:
     except BadInput as error:
         return Check("git", "bad", str(error), "install git, or put it on PATH")
     return Check("git", "good", f"{text_of(run_git(['version'], cwd=Path.cwd()))} at {program}")
+
+
+def _isolation() -> Check:
+    problem = isolation_problem()
+    if problem is not None:
+        found = f"none: {problem}; tools and gates can read your files and use the network"
+        return Check("isolation", "warning", found, "install bubblewrap, on a system that lets it make namespaces")
+    return Check("isolation", "good", "bubblewrap: tools and gates see their worktree, no home and no network")
 
 
 def _packages() -> Iterator[Check]:

@@ -23,6 +23,7 @@ WITHOUT_OPTIONS = ("-o", "addopts=", "-o", "required_plugins=")
 _CONFIGURED = re.compile(r"^\s*\[(tool\.pytest(\.ini_options)?|tool:pytest|pytest)\]", re.MULTILINE)
 _CONFIG_FILES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg")
 _NOT_OURS = frozenset({"node_modules", "site-packages", "venv", "env", "build", "dist", "__pycache__"})
+_START = Path(__file__).with_name("pytest_start.py")
 _NO_TESTS = 5
 _GOOD = (0, _NO_TESTS)
 
@@ -105,7 +106,7 @@ def _find_pytest(root: Path, environment: Environment) -> tuple[str, ...]:
             probe = run_pytest(tried[-1], root, environment, timeout_sec=PROBE_SEC, arguments=nothing).process
             if probe.exit_code in _GOOD:
                 return tried[-1]
-            if "No module named pytest" in probe.stderr:
+            if "No module named 'pytest'" in probe.stderr:
                 tried.clear()
                 break
         if tried:
@@ -125,10 +126,12 @@ def run_pytest(
     """Run the tests of a folder with the command that `find_pytest` found; all, or those that `arguments` select."""
     with scratch_folder() as scratch:
         report = scratch / "report.xml"
-        process = environment.with_variables(PYTHONHASHSEED="0").run(
-            [*argv, *pytest_arguments(report, scratch), *_places(root, scratch), *arguments],
+        command, variables = _started(argv, environment, scratch)
+        process = environment.run(
+            [*command, *pytest_arguments(report, scratch), *_places(root, scratch), *arguments],
             cwd=root,
             timeout_sec=timeout_sec,
+            variables=variables,
             writable=(scratch,),
             on_output=on_output,
         )
@@ -137,6 +140,16 @@ def run_pytest(
         except ValueError:
             tests = {}
     return PytestRun(process, tests, None if _any_ran(tests) else _problem(process, tests, timeout_sec))
+
+
+def _started(argv: Sequence[str], environment: Environment, scratch: Path) -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """The command and its variables; `python -m pytest` is started so that no file of the worktree comes before it."""
+    variables = {**environment.variables, "PYTHONHASHSEED": "0"}
+    if tuple(argv[1:3]) != ("-m", "pytest"):
+        return tuple(argv), variables
+    start = scratch / _START.name
+    start.write_bytes(_START.read_bytes())  # where isolation shows it
+    return (argv[0], str(start), variables.pop("PYTHONPATH", ""), *argv[3:]), variables
 
 
 def _places(root: Path, scratch: Path) -> tuple[str, ...]:

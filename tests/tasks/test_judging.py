@@ -309,3 +309,24 @@ def test_a_report_that_the_code_rewrites_disagrees_with_the_exit_code(plain: Ben
     judgement = plain.judge(write, {"app.py": FORGER.lstrip()}, GateType.UNIT)[-1].judgement
     assert not judgement.passed
     assert "exit code 1 instead of 0" in judgement.sentence
+
+
+IMPOSTOR = """
+import sys
+if __name__ == "__main__" or "pytest" in sys.argv[0]:
+    path = next(word.partition("=")[2] for word in sys.argv if word.startswith("--junitxml="))
+    cases = "".join(
+        f'<testcase classname="tests.test_a{name}" file="tests/test_a.py"/>'
+        for name in ('.TestA" name="test_n[1]', '.TestA" name="test_n[2]', '" name="test_b')
+    )
+    open(path, "w").write(f"<testsuite>{cases}</testsuite>")
+    sys.exit(0)
+"""
+
+
+def test_no_file_of_the_worktree_stands_in_for_pytest(plain: Bench, write: Write) -> None:
+    """Neither a module of its name nor one that every Python imports when it starts."""
+    names = ("pytest.py", "_pytest/__init__.py", "pluggy.py", "sitecustomize.py", "xml/__init__.py")
+    files: dict[str, str | None] = {"app.py": "A = 2\n", **dict.fromkeys(names, IMPOSTOR.lstrip())}
+    judgement = plain.judge(write, files, GateType.UNIT)[-1].judgement
+    assert judgement.new == ("tests/test_a.py::TestA::test_n[1]", "tests/test_a.py::TestA::test_n[2]")
