@@ -16,7 +16,8 @@ from prefect_acms.deployments.lookup import find_patch
 from prefect_acms.deployments.options import build_config
 from prefect_acms.tasks.documents import read_bytes
 from prefect_acms.tasks.environment import environment_for
-from prefect_acms.tasks.gates import GateCommand, find_gates
+from prefect_acms.tasks.gate_finding import find_gates
+from prefect_acms.tasks.gates import GateCommand
 from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.policies import repository_policy
