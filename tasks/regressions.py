@@ -16,7 +16,7 @@ from prefect_acms.tasks.bisection import Answer, bisect
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.orders import require_undriven
 from prefect_acms.tasks.preparation import prepared_worktree
-from prefect_acms.tasks.processes import ProcessResult, run_process
+from prefect_acms.tasks.processes import ProcessResult
 from prefect_acms.tasks.rollback_sites import whole_run
 from prefect_acms.tasks.suspects import Suspect, suspect_of
 from prefect_acms.tasks.visiting import visited
@@ -88,9 +88,7 @@ class CommandTest:
         worktree.reset(commit)
         try:
             with self.drive.watching():
-                done = run_process(
-                    self.argv, cwd=worktree.path, env=environment.variables, timeout_sec=self.timeout_sec
-                )
+                done = environment.run(self.argv, cwd=worktree.path, timeout_sec=self.timeout_sec)
         except ToolUnavailable as problem:
             self.outputs[commit] = str(problem)
             return Answer.SKIP

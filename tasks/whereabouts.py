@@ -28,19 +28,20 @@ class Whereabouts:
     def commit_of(self, entry: LedgerRow) -> str | None:
         """The commit that holds the patch's change and no other, on the branch or not; None: it is not on the branch.
 
-        A merge or a fast-forward brings the commit itself. A rebase brings one with its trailer, or with the same
-        patch-id; a squash one that names several patches, or that has the patch-id of the whole run: of such a one
-        only the patch's own change is meant, as the run has made it.
+        That is the run's own as long as it is known: a rebase or a squash may have brought more than the patch.
         """
         holder, own = self.holder_of(entry), str(entry.commit_sha)
-        if holder is None or holder == own:
-            return holder
-        if holder != self._whole_on_branch and len(self._names[holder]) <= 1:
-            return holder
-        return own if self.repository.find(own) else None
+        if holder is None or self.repository.find(own):
+            return holder and own
+        is_alone = holder != self._whole_on_branch and len(self._names[holder]) <= 1
+        return holder if is_alone else None
 
     def holder_of(self, entry: LedgerRow) -> str | None:
-        """The commit of the branch that brought the patch's change there."""
+        """The commit of the branch that brought the patch's change there; None: it is not on the branch.
+
+        A merge or a fast-forward brings the run's own. A rebase brings one with the patch's trailer or patch-id, a
+        squash one that names it among others, or that has the patch-id of the whole run.
+        """
         own = str(entry.commit_sha)
         if self.repository.is_ancestor(own, self.head):
             return own

@@ -12,19 +12,18 @@ from pathlib import Path
 import pytest
 from commands import Acms
 from repositories import git
-from shops import FILES, Shop
+from shops import FILES, STACKED, Shop, ended_shop
 
 BY = ("--operator", "ada", "--reason", "it broke the shop")
 
 
+MIXED = (*STACKED[:2], ("ws-03", "b.py", "B = 1", "B = 2"))
+
+
 @pytest.fixture
-def shop(tmp_path: Path, canonical_url: str) -> Shop:
+def shop(tmp_path: Path) -> Shop:
     """A run that has ended, with two patches on the same line and one in another file."""
-    made = Shop(tmp_path, canonical_url)
-    made.fix("ws-01", ("A0 = 1", "A0 = 2"))
-    made.fix("ws-02", ("A0 = 2", "A0 = 3"))
-    made.fix("ws-03", ("B = 1", "B = 2"), file="b.py")
-    return made.ends()
+    return ended_shop(tmp_path, MIXED)
 
 
 def test_a_rollback_is_shown_then_done(acms: Acms, shop: Shop) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from copy import copy
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any
 
 import pytest
 from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
@@ -12,11 +18,13 @@ from operated import everything, leave, merged, patched
 from repositories import fingerprint_of, git
 
 from prefect_acms.blocks.config import EnvironmentSettings, GateSettings, IsolationMode
+from prefect_acms.blocks.section import Section
 from prefect_acms.canonical.errors import AcmsError
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.ledger import LedgerRow
+from prefect_acms.dao.store import open_store
 from prefect_acms.tasks.closing import put_away
-from prefect_acms.tasks.orders import By
+from prefect_acms.tasks.orders import By, drive_in_hand
 from prefect_acms.tasks.overrides import override
 
 ADA: By = {"operator": "ada", "reason": "it broke the shop"}
@@ -70,6 +78,34 @@ class Shop:
         leave(self.drive)
         return self
 
+    def copied(self, folder: Path) -> Shop:
+        """The same run in a repository and a store of its own: quicker than to make it once more."""
+        top, path = folder / "shop", folder / "copied.db"
+        shutil.copytree(self.repository.top, top, symlinks=True)
+        source = sqlite3.connect(self.store.url.removeprefix("sqlite:///"))
+        with closing(source), closing(sqlite3.connect(path)) as database, database:
+            source.backup(database)
+            places = "repo_root = :top, config = json_set(config, '$.repository', :top, '$.database_url', :url)"
+            database.execute(f"UPDATE runs SET {places}", {"top": str(top), "url": f"sqlite:///{path}"})  # noqa: S608
+        made = copy(self)
+        made.store = open_store(f"sqlite:///{path}")
+        with made.store.begin(read_only=True) as dao:
+            made.drive = drive_in_hand(dao, dao.runs.get(self.drive.run_id))
+        made.repository, made.planned = made.drive.repository, copy(self.planned)
+        made.planned.drive = made.drive
+        return made
+
+    def set(self, **columns: Any) -> None:
+        """Change what the run's row says; `metadata` is merged."""
+        with self.store.begin() as dao:
+            dao.runs.change(self.drive.run_id, **columns)
+
+    def configure(self, **sections: Section) -> None:
+        """Let the run have these sections of its configuration from now on."""
+        with self.store.begin(read_only=True) as dao:
+            config = dict(dao.runs.get(self.drive.run_id).config)
+        self.set(config=config | {name: section.model_dump(mode="json") for name, section in sections.items()})
+
     def refused(self, error: type[AcmsError], patch: str) -> str:
         """The sentence with which the override is refused; nothing has changed."""
         with self.unchanged(), pytest.raises(error) as raised:
@@ -91,3 +127,39 @@ class Shop:
         """The state of the patch of that workstream."""
         with self.drive.reading() as dao:
             return dao.ledger.get(self.entries[key].id).state
+
+
+Fix = tuple[str, str, str, str]
+"""Key of the workstream, file, what it replaces, and by what."""
+
+STACKED: tuple[Fix, ...] = (
+    ("ws-01", "a.py", "A0 = 1", "A0 = 2"),
+    ("ws-02", "a.py", "A0 = 2", "A0 = 3"),
+    ("ws-03", "a.py", "A11 = 1", "A11 = 3"),
+)
+"""Two patches on the same line, and one elsewhere in the file."""
+
+SPREAD: tuple[Fix, ...] = (
+    ("ws-01", "a.py", "A0 = 1", "A0 = 2"),
+    ("ws-02", "b.py", "B = 1", "B = 2"),
+    ("ws-03", "a.py", "A11 = 1", "A11 = 3"),
+)
+"""Three patches none of which builds on another."""
+
+_MADE = TemporaryDirectory(prefix="acms-shops-")
+
+
+@cache
+def _made(fixes: tuple[Fix, ...]) -> Shop:
+    folder = Path(mkdtemp(dir=_MADE.name))
+    shop = Shop(folder, f"sqlite:///{folder}/canonical.db")
+    for key, file, old, new in fixes:
+        shop.fix(key, (old, new), file=file)
+    return shop.ends()
+
+
+def ended_shop(folder: Path, fixes: tuple[Fix, ...]) -> Shop:
+    """A run that has ended with these fixes; it started from main."""
+    shop = _made(fixes).copied(folder)
+    shop.set(metadata={"branch": "main"})
+    return shop

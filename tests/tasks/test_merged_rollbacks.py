@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from repositories import git
-from shops import ADA, FILES, Shop
+from shops import ADA, FILES, STACKED, Shop, ended_shop
 
 from prefect_acms.blocks.config import GateSettings
 from prefect_acms.canonical.errors import RollbackRefused
@@ -18,6 +18,7 @@ from prefect_acms.tasks.rollback_records import plan_record, rollback
 from prefect_acms.tasks.summary import build_summary
 
 USER = ("-c", "user.name=a", "-c", "user.email=a@b")
+TWO = (STACKED[0], ("ws-02", *STACKED[2][1:]))
 REST = FILES["a.py"].replace("A11 = 1", "A11 = 3")
 
 
@@ -65,21 +66,16 @@ def landed(shop: Shop, way: Callable[[Path, str], None], *, ahead: bool) -> Path
         (top / "c.py").write_text("C = 1\n")
         git(top, "add", "c.py")
         git(top, *USER, "commit", "-qm", "the user's own")
-    with shop.drive.begin() as dao:
-        dao.runs.change(shop.drive.run_id, metadata={"branch": "main"})
     way(top, f"acms/{shop.drive.run_id}")
     return top
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_merged_patch_is_taken_back_on_a_new_branch(
-    way: Callable[[Path, str], None], tmp_path: Path, canonical_url: str
-) -> None:
+def test_a_merged_patch_is_taken_back_on_a_new_branch(way: Callable[[Path, str], None], tmp_path: Path) -> None:
     """It starts where main is, which stays there; the merge that is proposed takes the patch out."""
-    shop = Shop(tmp_path, canonical_url)
-    patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
-    shop.fix("ws-02", ("A11 = 1", "A11 = 3"))
-    top = landed(shop.ends(), way, ahead=way is not fast_forward)
+    shop = ended_shop(tmp_path, TWO)
+    patch = shop.entries["ws-01"].patch_id
+    top = landed(shop, way, ahead=way is not fast_forward)
     heads = {name: git(top, "rev-parse", name) for name in ("main", f"acms/{shop.drive.run_id}")}
     done = rollback(shop.store, patch, **ADA)
     assert (done.plan.branch, done.plan.onto) == (f"acms/rollback/{patch}", "main")
@@ -95,12 +91,10 @@ def test_a_merged_patch_is_taken_back_on_a_new_branch(
     assert verify(shop.store).ok
 
 
-def test_a_run_that_was_squashed_goes_whole_after_its_branch_was_deleted(tmp_path: Path, canonical_url: str) -> None:
+def test_a_run_that_was_squashed_goes_whole_after_its_branch_was_deleted(tmp_path: Path) -> None:
     """Its commits are no longer on any branch, and still in the repository."""
-    shop = Shop(tmp_path, canonical_url)
-    shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
-    shop.fix("ws-02", ("A0 = 2", "A0 = 3"))
-    top = landed(shop.ends(), squash_with_own_words, ahead=True)
+    shop = ended_shop(tmp_path, TWO)
+    top = landed(shop, squash_with_own_words, ahead=True)
     git(top, "branch", "-q", "-D", f"acms/{shop.drive.run_id}")
     done = rollback(shop.store, shop.drive.run_id, **ADA)
     assert len(done.plan.steps) == 2
@@ -108,11 +102,11 @@ def test_a_run_that_was_squashed_goes_whole_after_its_branch_was_deleted(tmp_pat
     assert build_summary(shop.store, shop.drive.run_id, shop.repository).kept() == ()
 
 
-def test_what_is_not_on_the_branch_is_refused(tmp_path: Path, canonical_url: str) -> None:
+def test_what_is_not_on_the_branch_is_refused(tmp_path: Path) -> None:
     """Neither the commit, nor one that names it, nor its diff; without a merge the run's own branch is meant."""
-    shop = Shop(tmp_path, canonical_url)
-    patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
-    top = landed(shop.ends(), lambda _top, _branch: None, ahead=True)
+    shop = ended_shop(tmp_path, TWO)
+    patch = shop.entries["ws-01"].patch_id
+    top = landed(shop, lambda _top, _branch: None, ahead=True)
     with shop.unchanged(), pytest.raises(RollbackRefused, match="on main there is neither its commit"):
         rollback(shop.store, patch, **ADA, onto="main")
     assert plan_record(plan_rollback(shop.store, patch)).onto is None
@@ -121,11 +115,11 @@ def test_what_is_not_on_the_branch_is_refused(tmp_path: Path, canonical_url: str
         rollback(shop.store, patch, **ADA)
 
 
-def test_what_the_user_has_built_on_it_is_not_overwritten(tmp_path: Path, canonical_url: str) -> None:
+def test_what_the_user_has_built_on_it_is_not_overwritten(tmp_path: Path) -> None:
     """The user's later commit is named, and nothing changes."""
-    shop = Shop(tmp_path, canonical_url)
-    patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
-    top = landed(shop.ends(), merge_commit, ahead=True)
+    shop = ended_shop(tmp_path, TWO)
+    patch = shop.entries["ws-01"].patch_id
+    top = landed(shop, merge_commit, ahead=True)
     (top / "a.py").write_text((top / "a.py").read_text().replace("A0 = 2", "A0 = 9"))
     git(top, *USER, "commit", "-qam", "mine")
     mine = git(top, "rev-parse", "main")
@@ -134,15 +128,15 @@ def test_what_the_user_has_built_on_it_is_not_overwritten(tmp_path: Path, canoni
     assert f"commit {mine[:10]} on main changes the same lines of a.py" in str(refused.value)
 
 
-def test_what_is_red_on_the_users_branch_is_not_blamed_on_the_rollback(tmp_path: Path, canonical_url: str) -> None:
+def test_what_is_red_on_the_users_branch_is_not_blamed_on_the_rollback(tmp_path: Path) -> None:
     """Nor is what was red before the run; what is new to both is refused."""
     told = "sys.exit('B = 5' in text or ('A11 = 3' in text and 'A0 = 2' not in text))"
     script = f"import sys; text = open('a.py').read() + open('b.py').read(); {told}"
     gates = GateSettings(lint_enabled=False, security_enabled=False, unit=(sys.executable, "-c", script))
-    shop = Shop(tmp_path, canonical_url, gates)
-    patch = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
-    shop.fix("ws-02", ("A11 = 1", "A11 = 3"))
-    top = landed(shop.ends(), merge_commit, ahead=True)
+    shop = ended_shop(tmp_path, TWO)
+    patch = shop.entries["ws-01"].patch_id
+    shop.configure(gates=gates)
+    top = landed(shop, merge_commit, ahead=True)
     with pytest.raises(RollbackRefused, match="without it the gates object: UNIT"):
         rollback(shop.store, patch, **ADA)
     assert git(top, "for-each-ref", "refs/heads/acms/rollback/") == ""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from driven import repository_of
 from repositories import git
-from shops import ADA, FILES, Shop
+from shops import ADA, FILES, SPREAD, Shop, ended_shop
 
 from prefect_acms.canonical.errors import RegressionUnfit, RunDriven
 from prefect_acms.tasks.bisection import Answer, bisect
@@ -27,13 +27,9 @@ GOOD_WHILE = "sys.exit('{}' in text)"
 
 
 @pytest.fixture
-def shop(tmp_path: Path, canonical_url: str) -> Shop:
+def shop(tmp_path: Path) -> Shop:
     """A run that has ended, with three patches, merged from three workstreams."""
-    made = Shop(tmp_path, canonical_url)
-    made.fix("ws-01", ("A0 = 1", "A0 = 2"))
-    made.fix("ws-02", ("B = 1", "B = 2"), file="b.py")
-    made.fix("ws-03", ("A11 = 1", "A11 = 3"))
-    return made.ends()
+    return ended_shop(tmp_path, SPREAD)
 
 
 def state_of(shop: Shop) -> tuple[str, ...]:

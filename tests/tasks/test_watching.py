@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from repositories import git
-from shops import FILES, Shop
+from shops import FILES, SPREAD, Shop, ended_shop
 
 from prefect_acms.blocks.config import GateSettings
 from prefect_acms.blocks.watch import WatchAction, WatchSettings
@@ -25,19 +25,9 @@ def passes_unless(text: str) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, canonical_url: str) -> Shop:
-    """A run that has ended, with two patches; it started from main."""
-    return merged_shop(tmp_path, canonical_url)
-
-
-def merged_shop(folder: Path, url: str, **gates: Any) -> Shop:
-    made = Shop(folder, url, GateSettings(**{"lint_enabled": False, "unit": ("true",), **gates}))
-    made.fix("ws-01", ("A0 = 1", "A0 = 2"))
-    made.fix("ws-02", ("B = 1", "B = 2"), file="b.py")
-    made.ends()
-    with made.drive.begin() as dao:
-        dao.runs.change(made.drive.run_id, metadata={"branch": "main"})
-    return made
+def shop(tmp_path: Path) -> Shop:
+    """A run that has ended, with three patches; it started from main."""
+    return ended_shop(tmp_path, SPREAD)
 
 
 def merge(shop: Shop, *how: str) -> None:
@@ -162,16 +152,13 @@ def test_a_squash_is_looked_into_and_a_merge_that_broke_it_is_the_whole_run(shop
     assert whole.target == shop.drive.run_id
 
 
-def test_without_a_test_the_gates_say_what_is_new(tmp_path: Path, canonical_url: str) -> None:
-    """Against what they say of the branch before the merge; here nobody had asked them for this file."""
-    shop = merged_shop(tmp_path, canonical_url, unit=passes_unless("A0 = 2B = 2"))
+def test_without_a_test_the_gates_say_what_is_new(shop: Shop) -> None:
+    """Against what they say of the branch before the merge; as these gates have never been asked before."""
     merge(shop)
     good = look(shop)
     assert good is not None
     assert good.verdict is Verdict.GOOD
-    config = {**_config(shop), "gates": GateSettings(lint_enabled=False, unit=passes_unless("B = 2")).model_dump()}
-    with shop.store.begin() as dao:
-        dao.runs.change(shop.drive.run_id, config=config)
+    shop.configure(gates=GateSettings(lint_enabled=False, security_enabled=False, unit=passes_unless("B = 2")))
     commit(shop, "c.py", "C = 1\n")
     found = look(shop)
     assert found is not None
@@ -180,14 +167,8 @@ def test_without_a_test_the_gates_say_what_is_new(tmp_path: Path, canonical_url:
     assert "UNIT: it ended with 0 at the base commit" in found.regression.output
 
 
-def _config(shop: Shop) -> dict[str, Any]:
-    with shop.drive.reading() as dao:
-        return dict(dao.runs.get(shop.drive.run_id).config)
-
-
-def test_a_repository_that_is_gone_keeps_nobody_from_the_others(tmp_path: Path, canonical_url: str) -> None:
+def test_a_repository_that_is_gone_keeps_nobody_from_the_others(shop: Shop, tmp_path: Path) -> None:
     """It is told, and the exit code says that something is wrong."""
-    shop = merged_shop(tmp_path, canonical_url)
     shop.repository.top.rename(tmp_path / "elsewhere")
     done = watch(shop.store)
     assert list(done.problems) == [shop.drive.run_id]
