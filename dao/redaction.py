@@ -11,7 +11,17 @@ from typing import Any
 from prefect_acms.dao.secret_forms import SHORTEST_SECRET, forms_of
 from prefect_acms.dao.secret_shapes import Shape, shapes_in
 
-__all__ = ["HIDDEN", "KNOWN", "KNOWN_SECRET", "SHORTEST_SECRET", "KnownSecrets", "Redact", "Scrubber", "redact"]
+__all__ = [
+    "HIDDEN",
+    "KNOWN",
+    "KNOWN_SECRET",
+    "SHORTEST_SECRET",
+    "KnownSecrets",
+    "Redact",
+    "Scrubber",
+    "ending",
+    "redact",
+]
 
 Redact = Callable[[str], str]
 """Takes secrets out of a text."""
@@ -80,6 +90,11 @@ KNOWN = KnownSecrets()
 def redact(text: str) -> str:
     """The text without the secrets that this process knows, for whoever writes where there is no store."""
     return KNOWN.redact(text)
+
+
+def ending(text: str, length: int) -> str:
+    """The end of a text without secrets, so long at most; it is cut after they are out, or half of one might stay."""
+    return redact(text)[-length:]
 
 
 def environment_redactor(environment: Mapping[str, str] | None = None) -> Redact:

@@ -7,6 +7,7 @@ refused. Entropy and names of variables are left to others.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
@@ -14,7 +15,21 @@ from typing import NamedTuple
 _HINTS = (
     *("A3T", "AKIA", "ABIA", "ACCA", "ASIA", "aws", "AWS", "Aws", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat"),
     *("glpat-", "gldt-", "glft-", "glsoat-", "glrt-", "GR1348941", "glcbt-", "glimt-", "glptt-", "glagent-", "gloas-"),
-    *("xox", "XOX", "hooks.slack", "HOOKS.SLACK", "k_live_", "eyJ", "-----BEGIN", "sk-", "pypi-AgE", "SG.", "_authTok"),
+    *(
+        "xox",
+        "XOX",
+        "hooks.slack",
+        "HOOKS.SLACK",
+        "k_live_",
+        "eyJ",
+        "-----BEGIN",
+        "sk-",
+        "pypi-AgE",
+        "SG.",
+        "_authTok",
+        "%3A%2F%2F",
+        "%3a%2f%2f",
+    ),
 )
 """One of them is in every text that has one of the shapes: the detector is imported when it is needed."""
 
@@ -34,6 +49,9 @@ _YOUNGER = (
 _NO_SECRET = re.compile(r"[{$<%*]|x{4}|\[redacted|^(?:pass(?:word|wd)?|pw|secret|token|user)$", re.IGNORECASE)
 """What stands in a URL where a password would: a placeholder."""
 
+_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{24,}(?![A-Za-z0-9+/_-])")
+_URL_ENCODED = re.compile(r"%3A%2F%2F[^%\s]+%3A((?:[^%\s]|%(?!40))+)%40", re.IGNORECASE)
+
 _BASIC_AUTH = "Basic Auth Credentials"
 _JWT = "JSON Web Token"
 _REST_OF_JWT = re.compile(r"[A-Za-z0-9\-_.+/=]*")
@@ -49,16 +67,29 @@ class Shape(NamedTuple):
 
 def shapes_in(text: str) -> list[Shape]:
     """The secrets in a text in the order in which they stand there; they don't overlap."""
-    if not ("://" in text and "@" in text) and not any(hint in text for hint in _HINTS):
-        return []
     found: list[Shape] = []
-    for shape in sorted(_found(text), key=lambda shape: (shape.start, -shape.end)):
+    for shape in sorted((*_encoded(text), *_found(text)), key=lambda shape: (shape.start, -shape.end)):
         if not found or shape.start >= found[-1].end:
             found.append(shape)
     return found
 
 
+def _encoded(text: str) -> Iterator[Shape]:
+    """The runs of base64 in which, decoded, a secret stands; the whole run is hidden then."""
+    for match in _BASE64.finditer(text):
+        run = match.group().replace("-", "+").replace("_", "/")
+        whole = run[:-1] if len(run) % 4 == 1 else run
+        decoded = b64decode(whole + "=" * (-len(whole) % 4)).decode("latin-1")
+        shape = next(_found(decoded), None)
+        if shape is not None:
+            yield Shape(shape.kind, *match.span())
+
+
 def _found(text: str) -> Iterator[Shape]:
+    if not ("://" in text and "@" in text) and not any(hint in text for hint in _HINTS):
+        return
+    for match in _URL_ENCODED.finditer(text):
+        yield Shape(_BASIC_AUTH, *match.span(1))
     for match in _PRIVATE_KEY.finditer(text):
         yield Shape("Private Key", *match.span())
     for kind, pattern, group in _patterns():

@@ -13,6 +13,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from prefect_acms.canonical.gap import GapSeverity
+from prefect_acms.dao.redaction import redact
 from prefect_acms.dao.store import Store
 from prefect_acms.tasks.discovery import DiscoveryResult
 from prefect_acms.tasks.driving import Drive
@@ -131,7 +132,7 @@ def _fenced(diff: bytes | str, language: str = "diff") -> list[str]:
     fence = "`" * 4
     while fence in text:
         fence += "`"
-    return [f"{fence}{language}", text.rstrip("\n")[:20_000], fence]
+    return [f"{fence}{language}", redact(text).rstrip("\n")[:20_000], fence]
 
 
 async def _table(drive: Drive, name: str, rows: list[dict[str, Any]], description: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prefect_acms.blocks.config import EnvironmentSettings
 from prefect_acms.canonical.errors import InvalidValue, ToolFailed
+from prefect_acms.dao.redaction import ending
 from prefect_acms.tasks.isolation import Isolation, result_outside
 from prefect_acms.tasks.processes import OnOutput, ProcessResult, run_process
 from prefect_acms.tasks.scratch import scratch_folder
@@ -105,7 +106,7 @@ def run_setup(
         if result.timed_out:
             raise ToolFailed(tool=" ".join(command), problem=f"setup took more than {settings.setup_timeout_sec:g} s")
         if result.exit_code != 0:
-            said = (result.stderr or result.stdout).strip()[-2000:]
+            said = ending((result.stderr or result.stdout).strip(), 2000)
             raise ToolFailed(tool=" ".join(command), problem=f"setup ended with {result.exit_code}: {said}")
 
 

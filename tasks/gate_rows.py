@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prefect_acms.canonical.test_gate import TIMED_OUT_EXIT_CODE, GateType, TestGateTrigger
+from prefect_acms.dao.redaction import ending
 from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.ending import end_gate_early
@@ -184,8 +185,8 @@ def end_gate(drive: Drive, gate_id: str, result: GateResult, *, passed: bool, me
     """Record what a gate said, long outputs cut to their end."""
     outputs: dict[str, Any] = {
         "exit_code": TIMED_OUT_EXIT_CODE if result.timed_out else result.exit_code,
-        "stdout": result.stdout[-KEPT_CHARACTERS:],
-        "stderr": result.stderr[-KEPT_CHARACTERS:],
+        "stdout": ending(result.stdout, KEPT_CHARACTERS),
+        "stderr": ending(result.stderr, KEPT_CHARACTERS),
         "duration_sec": result.duration_sec,
     }
     with drive.begin() as dao:

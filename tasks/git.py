@@ -123,7 +123,7 @@ def _ended(
 def said(done: subprocess.CompletedProcess[bytes]) -> str:
     """What git said about a failure, in one line."""
     text = (done.stderr.strip() or done.stdout.strip()).decode("utf-8", errors="replace")
-    return " ".join(text.split())[:2000] or "it gave no reason"
+    return redact(" ".join(text.split()))[:2000] or "it gave no reason"
 
 
 def text_of(done: subprocess.CompletedProcess[bytes]) -> str:

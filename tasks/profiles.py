@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from prefect_acms.blocks.routing_rule import RoutingRule
 from prefect_acms.blocks.tool_spec import Tier, ToolSpec
 from prefect_acms.canonical.errors import InvalidDocument, InvalidValue, UnknownName
+from prefect_acms.dao.redaction import KNOWN
 from prefect_acms.tasks.documents import invalid, read_toml
 
 SHIPPED = Path(__file__).with_name("profiles.toml")
@@ -40,6 +42,7 @@ class Toolbox:
             if profile.tool_id in self._profiles:
                 raise InvalidValue(field="tool_id", value=profile.tool_id, expected="a name that no other tool has")
             self._profiles[profile.tool_id] = profile
+            variables_of(profile)  # so that their values are known from now on
         self.rules = tuple(rules)
 
     def __iter__(self) -> Iterator[ToolSpec]:
@@ -62,6 +65,23 @@ class Toolbox:
     def with_profiles(self, profiles: Iterable[ToolSpec]) -> Toolbox:
         """This toolbox and these tools, for example from blocks; raises InvalidValue for a name that is taken."""
         return Toolbox([*self._profiles.values(), *profiles], self.rules)
+
+
+def variables_of(profile: ToolSpec) -> dict[str, str]:
+    """The variables that a tool is handed by name; from now on the redactor knows their values.
+
+    What has to be handed to a tool by name is a credential more often than not; a path is none.
+    """
+    further = {name: os.environ[name] for name in profile.environment if name in os.environ}
+    KNOWN.learn(*(value for value in further.values() if not _is_path(value)))
+    return further
+
+
+def _is_path(value: str) -> bool:
+    try:
+        return Path(value).exists()
+    except (OSError, ValueError):  # too long for one, or with a NUL in it
+        return False
 
 
 def load_profiles(files: Sequence[Path] = ()) -> Toolbox:

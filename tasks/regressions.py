@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_acms.canonical.errors import RegressionUnfit, ToolUnavailable
 from prefect_acms.canonical.patch import PatchState
+from prefect_acms.dao.redaction import ending
 from prefect_acms.dao.store import Store
 from prefect_acms.tasks.bisection import Answer, bisect
 from prefect_acms.tasks.driving import Drive
@@ -161,7 +162,7 @@ def rollback_command(target: str, *options: str) -> str:
 
 
 def _said(store: Store, done: ProcessResult) -> str:
-    text = f"{done.stdout}\n{done.stderr}".strip()[-OUTPUT_CHARACTERS:]
+    text = ending(f"{done.stdout}\n{done.stderr}".strip(), OUTPUT_CHARACTERS)
     timed_out = "\nit was stopped, its time was over" if done.timed_out else ""
     return store.scrubber.text(text) + timed_out
 

@@ -9,6 +9,7 @@ from typing import Any
 from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.canonical.errors import ToolTimedOut
 from prefect_acms.canonical.uet_worker import UetWorkerState, UetWorkerTrigger
+from prefect_acms.dao.redaction import ending
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.breakers import ToolBreakers
 from prefect_acms.tasks.driving import Drive
@@ -100,6 +101,6 @@ def transcript_of(profile: ToolSpec, result: ProcessResult) -> dict[str, Any]:
         "exit_code": result.exit_code,
         "timed_out": result.timed_out,
         "duration_sec": round(result.duration_sec, 3),
-        "stdout": result.stdout[-TRANSCRIPT_CHARACTERS:],
-        "stderr": result.stderr[-TRANSCRIPT_CHARACTERS:],
+        "stdout": ending(result.stdout, TRANSCRIPT_CHARACTERS),
+        "stderr": ending(result.stderr, TRANSCRIPT_CHARACTERS),
     }

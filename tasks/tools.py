@@ -14,10 +14,11 @@ from pathlib import Path
 
 from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.canonical.errors import GuardrailViolation, InvalidValue, ToolFailed, ToolUnavailable
-from prefect_acms.dao.redaction import KNOWN
+from prefect_acms.dao.redaction import ending
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.guardrails import escape
 from prefect_acms.tasks.processes import OnOutput, ProcessResult
+from prefect_acms.tasks.profiles import variables_of
 
 _RULE = re.compile(r"[A-Za-z0-9][\w./:-]*")
 _PLAIN_START = re.compile(r"[\w./]")
@@ -103,7 +104,7 @@ def fault_of(profile: ToolSpec, result: ProcessResult) -> str | None:
 def require_work(profile: ToolSpec, result: ProcessResult) -> ProcessResult:
     """Hand the result on if the tool did its work; raises ToolFailed, with the end of what it said."""
     if problem := fault_of(profile, result):
-        said = (result.stderr.strip() or result.stdout.strip())[-2000:]
+        said = ending(result.stderr.strip() or result.stdout.strip(), 2000)
         raise ToolFailed(tool=profile.tool_id, problem=f"{problem}: {said}" if said else problem)
     return result
 
@@ -161,17 +162,7 @@ def _path(path: str, profile: ToolSpec) -> str:
 
 def _variables(profile: ToolSpec, environment: Environment) -> Mapping[str, str]:
     """What the environment of the worktree says wins: its PATH and PYTHONPATH are what makes it that worktree's."""
-    further = {name: os.environ[name] for name in profile.environment if name in os.environ}
-    # what has to be handed to a tool by name is a credential more often than not; a path is none
-    KNOWN.learn(*(value for value in further.values() if not _is_path(value)))
-    return {**further, **environment.variables}
-
-
-def _is_path(value: str) -> bool:
-    try:
-        return Path(value).exists()
-    except (OSError, ValueError):  # too long for one, or with a NUL in it
-        return False
+    return {**variables_of(profile), **environment.variables}
 
 
 def _missing_module(result: ProcessResult) -> str | None:

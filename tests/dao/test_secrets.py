@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_acms.dao.redaction import HIDDEN, KnownSecrets, Scrubber
+from prefect_acms.dao.redaction import HIDDEN, KNOWN, KnownSecrets, Scrubber, ending
 from prefect_acms.dao.secret_shapes import shapes_in
 
 SECRET = "hunter2/+ &é?~" + "x9Z" * 5
@@ -124,3 +124,25 @@ def test_what_is_found_is_what_is_hidden() -> None:
     found = known.found(f"{shaped} then {SECRET}")
     assert [shape.kind for shape in found] == ["GitHub Token", "known secret"]
     assert known.found("neither") == []
+
+
+@pytest.mark.parametrize("secret", SHAPED.values())
+@pytest.mark.parametrize("shift", range(3))
+def test_what_has_the_shape_of_a_secret_is_hidden_in_base64_too(secret: str, shift: int) -> None:
+    """Whatever stands around it, in both alphabets."""
+    for encode in (b64encode, urlsafe_b64encode):
+        for after in (b" and more", b""):
+            encoded = encode(b"x" * shift + secret.encode() + after).decode()
+            assert KnownSecrets().redact(f"Basic {encoded}").rstrip("=") == f"Basic {HIDDEN}"
+
+
+def test_a_password_in_a_url_is_hidden_url_encoded_too() -> None:
+    """As it stands in a query."""
+    text = f"next={quote('https://joe:s3cr3t-pw@host/x', safe='')}&a=b"
+    assert KnownSecrets().redact(text) == "next=https%3A%2F%2Fjoe%3A[redacted]%40host%2Fx&a=b"
+
+
+def test_the_end_of_a_text_is_cut_after_its_secrets_are_out() -> None:
+    """Half of a secret is one nobody knows again."""
+    KNOWN.learn(SECRET)
+    assert ending(f"{SECRET} end", 12) == "edacted] end"

@@ -97,7 +97,7 @@ def test_tools_from_blocks_join_and_may_not_take_a_name() -> None:
     ("text", "said"),
     [
         ("[tools.x\n", "file: not TOML: Expected ']' at the end of a table declaration (at line 1, column 9)"),
-        ("[other]\n", "other: unknown key: expected some of ['tools', 'rules', 'patterns']"),
+        ("[other]\n", "other: unknown key: expected some of ['tools', 'rules', 'patterns', 'version']"),
         ("tools = 3\n", "tools: expected [[tools]] with tool_id, or [tools.NAME] without"),
         ("tools = [3]\n", "tools[0]: Input should be a valid dictionary"),
         ("[tools]\nx = 3\n", "tools.x: expected [[tools]] with tool_id, or [tools.NAME] without"),
