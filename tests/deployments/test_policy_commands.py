@@ -12,7 +12,9 @@ import pytest
 from commands import Acms
 from driven import repository_of
 from repositories import git
+from tried import Tried
 
+from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.deployments.reference import pages, policy_rows
 from prefect_acms.tasks.policies import Policy
 
@@ -135,6 +137,23 @@ def test_a_patch_that_is_neither_a_file_nor_stored_is_not_found(acms: Acms, tmp_
     for url in (stored.url, f"sqlite:///{tmp_path}/none.db"):
         done = acms("policy", "check", "nonsense", "--database-url", url)
         assert (done.returncode, "'nonsense'" in done.stderr) == (2, True)
+
+
+def test_a_stored_patch_is_checked_where_and_as_it_was_made(acms: Acms, tmp_path: Path) -> None:
+    """With its run's policy, its task's scope and its tool; an option can say otherwise."""
+    url = f"sqlite:///{tmp_path}/canonical.db"
+    shop = Tried(tmp_path, url, guardrails=GuardrailSettings.model_validate({"review": {"max_lines": 1}}))
+    shop.tried(shop.diff(a="A = 2\n"), waits=False)
+    (entry,) = shop.entries()
+    # the task of a test names the pattern `inspection`, which allows no tool
+    given = ("policy", "check", entry.id, "--database-url", url, "--pattern", "lint-fix")
+    done = acms(*given, "--json")
+    found = json.loads(done.stdout)
+    assert (entry.state, done.returncode, found["outcome"]) == ("awaiting_review", 1, "review")
+    assert [one["rule"] for one in found["decisions"] if one["outcome"] == "review"] == ["review.max_lines"]
+    (tmp_path / "run.toml").write_text("[guardrails]\nprotected_paths = ['a.py']\n")
+    done = acms(*given, "--config", str(tmp_path / "run.toml"))
+    assert "PROTECTED at line 1 (a.py)" in done.stdout.splitlines()[-1]
 
 
 def test_a_repository_whose_policy_can_not_be_read_is_not_worked_on(acms: Acms, tmp_path: Path) -> None:

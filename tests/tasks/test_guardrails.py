@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -59,6 +61,24 @@ def test_a_path_that_leaves_the_repository_is_refused_whatever_the_scope(path: s
     """Absolute, dotted, empty, or inside .git in any spelling."""
     with pytest.raises(GuardrailViolation, match="guardrail path"):
         check_paths([path], scope=("*", "/", "**", path))
+
+
+@pytest.mark.parametrize(
+    ("policy", "rule"),
+    [
+        ({}, None),
+        ({"allowed_tools": ["ruff-fix"], "scope": ["*.py"]}, None),
+        ({"allowed_tools": ["ruff-format"]}, "allowed_tools"),
+        ({"scope": ["src/"]}, "scope"),
+        ({"further_paths": [{"scope": ["src/"]}]}, "scope"),
+        ({"further_paths": [{"protected_paths": ["A.py"]}]}, "protected_paths"),
+    ],
+)
+def test_a_task_does_not_start_where_the_policy_closes_it(policy: dict[str, Any], rule: str | None) -> None:
+    """Its tool and each of its files, by the rules of every layer."""
+    rails, tool = GuardrailSettings.model_validate(policy), load_profiles().get("ruff-fix")
+    with nullcontext() if rule is None else pytest.raises(GuardrailViolation, match=f"guardrail {rule}: "):
+        check_task(Rules(), tool, ["a.py"], scope=("a.py",), guardrails=rails)
 
 
 def test_an_empty_scope_allows_nothing() -> None:

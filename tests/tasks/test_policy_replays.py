@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from driven import a_gap
 from operated import everything
 from tried import Tried
 
@@ -79,3 +80,15 @@ def test_a_replay_changes_nothing(past: tuple[Store, RunRow]) -> None:
     before = everything(store)
     replay(open_store(store.url), GuardrailSettings(), [run])
     assert everything(store) == before
+
+
+def test_a_patch_that_changes_the_repository_s_policy_is_kept_out(tmp_path: Path) -> None:
+    """Whatever a person would say; what it does to other parts of pyproject.toml is not meant."""
+    gap = a_gap("x", "a.py", "pyproject.toml", source="elsewhere")
+    shop = Tried(tmp_path, f"sqlite:///{tmp_path}/canonical.db", gap)
+    for text in ("[tool.acms]\nscope = ['/a.py']\n", "[project]\nname = 'shop'\n"):
+        (shop.bench.worktree.path / "pyproject.toml").write_text(text)
+        shop.tried(shop.bench.worktree.capture())
+    first, second = shop.entries()
+    assert (first.state, second.state) == ("quarantined", "verified")
+    assert first.quarantine_reason == "it changes the repository's own policy: pyproject.toml"
