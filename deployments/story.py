@@ -160,6 +160,10 @@ def _gate(dao: UnitOfWork, event: Event) -> str:
     return f"  gate {row.gate_type}: {event.to_state.lower()} in {seconds(row.duration_sec)}{said}"
 
 
+def _gate_blocked(dao: UnitOfWork, event: Event) -> str:
+    return f"  gate {dao.test_gates.get(event.entity_id).gate_type}: not run, {event.reason}"
+
+
 def _breaker(dao: UnitOfWork, event: Event) -> str:
     return f"  breaker of {dao.circuit_breakers.get(event.entity_id).tool_id}: {event.to_state}"
 
@@ -175,6 +179,7 @@ _SENTENCES: dict[tuple[str, str], Sentence] = {
     **dict.fromkeys((("patch_ledger", state) for state in _FATES), _patch),
     ("test_gate", "PASSED"): _gate,
     ("test_gate", "FAILED"): _gate,
+    ("test_gate", "BLOCKED"): _gate_blocked,
     **dict.fromkeys((("circuit_breaker", state) for state in ("OPEN", "HALF_OPEN", "CLOSED")), _breaker),
 }
 """What is worth a line, by entity and the state it has reached."""

@@ -63,7 +63,7 @@ def judged_tree(
     steps = steps_for(baseline.judging, touched)
     for step in steps:
         gate_type = step.gate.gate_type
-        about = {"tree": tree, "with_base_tests": step.with_base_tests}
+        about = {"tree": tree, "with_base_tests": step.with_base_tests, "isolated": environment.isolation is not None}
         gate_id = start_gate(drive, step.gate, subject, about, waits_for=_waited_for(gate_type, rows))
         rows.append((gate_type, gate_id))
         base = baseline.results[gate_type]
@@ -131,7 +131,8 @@ def _block(
 
 def judged_base(drive: Drive, gate: GateCommand, worktree: Worktree, environment: Environment) -> GateResult:
     """Run a gate at the base commit: whatever it says there is what patches are compared with."""
-    gate_id = start_gate(drive, gate, Subject(), {"tree": worktree.tree(), "base": True})
+    about = {"tree": worktree.tree(), "base": True, "isolated": environment.isolation is not None}
+    gate_id = start_gate(drive, gate, Subject(), about)
     with _answering(drive, gate_id), drive.watching():
         result = run_gate(gate, worktree.path, environment)
     metadata: dict[str, Any] = {"unavailable": result.unavailable} if result.unavailable else {}

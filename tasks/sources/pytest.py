@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from prefect_acms.canonical.errors import SourceFailed
 from prefect_acms.canonical.gap import GapSeverity
+from prefect_acms.tasks.environment import own_python
 from prefect_acms.tasks.fingerprints import fingerprint
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.junit import BAD, TestOutcome
@@ -63,6 +65,8 @@ def _refuse_useless(run: PytestRun) -> None:
 
 @cache
 def _version(command: tuple[str, ...], cwd: Path) -> str:
+    if command[0] == str(own_python()):
+        return f"pytest {version('pytest')}"  # known without starting it
     done = run_process((*command, "--version"), cwd=cwd, env={}, timeout_sec=60)
     return (done.stdout.strip() or done.stderr.strip()).partition("\n")[0]
 

@@ -14,8 +14,10 @@ from commands import Acms
 from prefect_acms.canonical.errors import InvalidValue, NotFound
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.dao.store import open_store
+from prefect_acms.deployments.checkup import checks
 from prefect_acms.deployments.cli import cli
 from prefect_acms.deployments.lookup import find_patch, find_run, matching, the_one
+from prefect_acms.tasks import isolation
 
 from .conftest import DIFF, Stored
 
@@ -166,7 +168,7 @@ def test_the_doctor_finds_everything_in_place(acms: Acms, tmp_path: Path) -> Non
     url = f"sqlite:///{tmp_path / 'none' / 'canonical.db'}"
     done = acms("doctor", "--json", "--database-url", url, ACMS_HOME=str(tmp_path / "home"))
     found = {check["what"]: check["state"] for check in json.loads(done.stdout)}
-    assert {"python", "git", "store", "home", "prefect server"} <= set(found)
+    assert {"python", "git", "isolation", "store", "home", "prefect server"} <= set(found)
     assert "bad" not in found.values()
     assert done.returncode == 0
     assert list(tmp_path.iterdir()) == []
@@ -183,6 +185,14 @@ def test_the_doctor_names_what_is_wrong(acms: Acms, tmp_path: Path) -> None:
     assert set(bad) == {"git", "store", "prefect server"}
     assert all(bad.values())
     assert done.returncode == 1
+
+
+def test_the_doctor_says_what_is_not_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without bubblewrap is a warning, with what that means."""
+    monkeypatch.setattr(isolation, "_bubblewrap", lambda: None)
+    (check,) = (check for check in checks() if check.what == "isolation")
+    assert check.state == "warning"
+    assert "bwrap) is not installed; tools and gates can read your files" in check.found
 
 
 def test_the_machines_are_told_in_three_forms(acms: Acms) -> None:
