@@ -27,7 +27,7 @@ class GateTest:
     @property
     def name(self) -> str:
         """The gates that judge."""
-        return ", ".join(f"gate {gate.gate_type}" for gate in self.baseline.judging) or "no gate"
+        return f"the gates {', '.join(gate.gate_type for gate in self.baseline.judging) or '(there is none)'}"
 
     @cached_property
     def baseline(self) -> Baseline:

@@ -30,17 +30,17 @@ def judged_merge(drive: Drive, merge: Merge) -> Watched:
 def _verdict(test: CommitTest, merge: Merge) -> Watched:
     before, now = test(merge.before), test(merge.head)
     if Answer.SKIP in {before, now}:
-        return _watched(merge, Verdict.UNCLEAR, f"{test.name} can't be tried on {merge.branch}")
+        return _watched(merge, Verdict.UNCLEAR, f"{merge.branch} can't be tried with {test.name}")
     if now is Answer.GOOD:
-        return _watched(merge, Verdict.GOOD, f"{test.name} passes on {merge.branch}")
+        return _watched(merge, Verdict.GOOD, f"{merge.branch} passes {test.name}")
     if before is Answer.BAD:
-        return _watched(merge, Verdict.RED_BEFORE, f"{test.name} failed on {merge.branch} before the merge already")
+        return _watched(merge, Verdict.RED_BEFORE, f"{merge.branch} failed {test.name} before the merge already")
     regression = searched(test, merge.before, merge.head)
     if regression.found is not None and regression.found.commit == merge.commit:
         regression = _inside(test, merge, regression)
     if regression.found is None:
         named = ", ".join(suspect.commit[:10] for suspect in regression.suspects)
-        said = f"{test.name} fails on {merge.branch}: by one of {named}, of which some can't be tried"
+        said = f"{merge.branch} fails {test.name}: by one of {named}, of which some can't be tried"
         return _watched(merge, Verdict.UNCLEAR, said, regression)
     return _blamed(test, merge, regression, regression.found)
 
@@ -57,7 +57,7 @@ def _inside(test: CommitTest, merge: Merge, regression: Regression) -> Regressio
 def _blamed(test: CommitTest, merge: Merge, regression: Regression, found: Suspect) -> Watched:
     target = found.target or (merge.run.id if found.commit == merge.commit else None)
     what = f"run {merge.run.id} as a whole" if target == merge.run.id else found.sentence
-    said = f"{test.name} fails on {merge.branch} since {found.commit[:10]}: {what}"
+    said = f"{merge.branch} fails {test.name} since {found.commit[:10]}: {what}"
     if target is None:
         return _watched(merge, Verdict.BROKEN_BY_OTHERS, said, regression)
     with test.drive.reading() as dao:

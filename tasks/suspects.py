@@ -10,9 +10,12 @@ from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.rollback_sites import TRAILER
 from prefect_acms.tasks.whereabouts import NAMED
 
+GAP = "ACMS-Gap"
+"""Trailer of a patch's commit: the fingerprint of a gap that it fixes."""
+
 
 class SuspectGap(BaseModel):
-    """A gap that the task of a patch was about."""
+    """A gap that a commit fixes, or that the task of its patch was about."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,7 +63,8 @@ def suspect_of(dao: UnitOfWork, repository: Repository, run_id: str, commit: str
     named = set(NAMED.findall(repository.message(commit)))
     for entry in dao.ledger.of_run(run_id):
         if entry.commit_sha == commit or named == {entry.patch_id}:
-            return _of_patch(dao, commit, title, entry)
+            fixed = repository.trailers(f"{commit}^@", commit, GAP)
+            return _of_patch(dao, commit, title, entry, set(fixed))
     back = repository.trailers(f"{commit}^@", commit, TRAILER)
     if back:
         return Suspect(commit=commit, title=title, rolls_back=next(iter(back)))
@@ -68,9 +72,9 @@ def suspect_of(dao: UnitOfWork, repository: Repository, run_id: str, commit: str
     return Suspect(commit=commit, title=title, workstream_id=next(merged, None))
 
 
-def _of_patch(dao: UnitOfWork, commit: str, title: str, entry: LedgerRow) -> Suspect:
+def _of_patch(dao: UnitOfWork, commit: str, title: str, entry: LedgerRow, fixed: set[str]) -> Suspect:
     task = dao.tasks.get(entry.task_id)
-    names = set(task.info.get("gaps", ()))
+    names = fixed or set(task.info.get("gaps", ()))
     gaps = (row for row in dao.gaps.of_workstream(entry.workstream_id) if row.fingerprint in names)
     return Suspect(
         commit=commit,

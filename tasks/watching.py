@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from prefect_acms.blocks.watch import WatchAction, WatchSettings
 from prefect_acms.canonical.errors import AcmsError
@@ -22,7 +25,7 @@ OPERATOR = "policy:watch"
 """The operator of record of what a watch does."""
 
 KNOWN = "watched"
-"""Key in a run's metadata: the last look at each branch, so that no merge is judged twice for one head."""
+"""Key in a run's metadata: the last look at each branch by each test, so that no head is judged twice by the same."""
 
 EVERY = 1_000_000
 
@@ -44,7 +47,7 @@ def watch(store: Store, repository: Path | None = None, settings: WatchSettings 
     for run in runs:
         try:
             merge = merge_of(store, run, given)
-            if merge is not None and run.info.get(KNOWN, {}).get(merge.branch, {}).get("head") == merge.head:
+            if merge is not None and _is_known(merge):
                 known += 1
             elif merge is not None:
                 found.append(_looked_at(store, merge))
@@ -53,13 +56,27 @@ def watch(store: Store, repository: Path | None = None, settings: WatchSettings 
     return Watching(found=tuple(found), known=known, problems=problems)
 
 
+def _is_known(merge: Merge) -> bool:
+    """Whether there is a verdict for this head already, by the same test."""
+    return bool(_last_look(merge).get("head") == merge.head)
+
+
+def _last_look(merge: Merge) -> Mapping[str, Any]:
+    look: Mapping[str, Any] = merge.run.info.get(KNOWN, {}).get(merge.branch, {}).get(_asked(merge), {})
+    return look
+
+
+def _asked(merge: Merge) -> str:
+    return shlex.join(merge.settings.test) if merge.settings.test else "gates"
+
+
 def _looked_at(store: Store, merge: Merge) -> Watched:
     """Judge a merge, do what the policy says, and remember it."""
     with visited(store, merge.run.id) as drive:
         watched = judged_merge(drive, merge)
     if watched.target is not None and merge.settings.action is WatchAction.ROLLBACK:
         watched = _rolled_back(store, watched)
-    _remember(store, watched)
+    _remember(store, merge, watched)
     refresh_files(store, merge.run.id)
     return watched
 
@@ -74,16 +91,15 @@ def _rolled_back(store: Store, watched: Watched) -> Watched:
     return watched.model_copy(update={**told, "command": done.plan.merge_command})
 
 
-def _remember(store: Store, watched: Watched) -> None:
+def _remember(store: Store, merge: Merge, watched: Watched) -> None:
     """Store the verdict for this head, and tell in the trail what was not told of this branch before."""
+    look = {"head": merge.head, "merge": merge.commit, "verdict": watched.verdict, "command": watched.command}
     with store.begin() as dao:
         run = dao.runs.get(watched.run_id)
-        looks = dict(run.info.get(KNOWN, {}))
-        before = looks.get(watched.branch, {})
-        look = {"head": watched.head, "merge": watched.merge, "verdict": watched.verdict, "command": watched.command}
-        looks[watched.branch] = look
-        dao.runs.change(run.id, metadata={KNOWN: looks})
-        if watched.verdict is Verdict.BROKEN and before.get("command") != watched.command:
+        known = run.info.get(KNOWN, {})
+        of_branch = {**known.get(merge.branch, {}), _asked(merge): look}
+        dao.runs.change(run.id, metadata={KNOWN: {**known, merge.branch: of_branch}})
+        if watched.verdict is Verdict.BROKEN and _last_look(merge).get("command") != watched.command:
             facts = {**look, "proposed": watched.rollback_branch is None, "target": watched.target}
             dao.runs.note(
                 run.id,

@@ -36,8 +36,8 @@ def watch(repository: Path | None, database_url: str | None, *, as_json: bool, *
     """Look at branches that runs were merged into, and propose what to roll back.
 
     REPOSITORY is a path; without it, all repositories of the store are looked at. A branch is tried in a worktree of
-    ours against what it was before the merge. If it was broken, the patch is found by bisection. What was judged is not
-    judged again until the branch has moved. Your own branches are never moved.
+    ours against what it was before the merge. If it was broken, the patch is found by bisection. What a test has
+    judged it does not judge again until the branch has moved. Your own branches are never moved.
 
     The exit code is 0, or 1 when something newly found is broken or a run could not be looked at. The JSON has the keys
     found (each with run_id, branch, merge, head, verdict, sentence, regression, target, command and rollback_branch),

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from driven import repository_of
-from repositories import git
+from repositories import fingerprint_of, git
 from shops import ADA, FILES, SPREAD, Shop, ended_shop
 
+from prefect_acms.blocks.config import EnvironmentSettings
 from prefect_acms.canonical.errors import RegressionUnfit, RunDriven
 from prefect_acms.tasks.bisection import Answer, bisect
 from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.isolation import isolation_problem
 from prefect_acms.tasks.regressions import find_regression
 from prefect_acms.tasks.rollback_records import rollback
 
@@ -110,6 +112,18 @@ def test_a_test_that_hangs_is_bad_and_gone(shop: Shop, tmp_path: Path) -> None:
     assert found.found.patch_id == shop.entries["ws-02"].patch_id
     assert "its time was over" in found.output
     assert not late.exists()
+
+
+@pytest.mark.skipif(isolation_problem() is not None, reason=str(isolation_problem()))
+def test_a_test_is_isolated_as_gates_are(shop: Shop) -> None:
+    """It can't write to the repository, and what it does there is no part of the answer."""
+    shop.configure(environment=EnvironmentSettings())
+    before = fingerprint_of(shop.repository.top)
+    spoils = f"with contextlib.suppress(OSError):\n    open({str(shop.repository.top / 'a.py')!r}, 'w')"
+    code = f"import contextlib, sys\n{spoils}\nsys.exit('B = 2' in open('b.py').read())"
+    found = find_regression(shop.store, shop.drive.run_id, (sys.executable, "-c", code))
+    assert found.found is not None
+    assert fingerprint_of(shop.repository.top) == before
 
 
 def test_a_run_that_is_driven_is_left_alone(tmp_path: Path, canonical_url: str) -> None:

@@ -74,6 +74,10 @@ def test_a_patch_that_broke_main_is_found_and_its_rollback_proposed_once(shop: S
     assert [(row.operator, row.severity, row.info["proposed"]) for row in told] == [(OPERATOR, "error", True)]
     again = watch(shop.store, None, WatchSettings(test=passes_unless("B = 2")))
     assert (again.found, again.known, again.exit_code) == ((), 1, 0)
+    other = look(shop, test=("true",))
+    assert other is not None
+    assert other.verdict is Verdict.GOOD
+    assert look(shop, test=passes_unless("B = 2")) is None
     commit(shop, "e.py", "E = 1\n")
     moved = look(shop, test=passes_unless("B = 2"))
     assert moved is not None
