@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from prefect_acms.blocks.guardrails import GuardrailSettings
+from prefect_acms.blocks.guardrails import GuardrailSettings, Tightening
 from prefect_acms.canonical.errors import InvalidDocument
 from prefect_acms.tasks.documents import parse_document, read_toml, toml_of
 from prefect_acms.tasks.git import Repository
@@ -34,7 +34,7 @@ def _known_version(version: int) -> int:
 class Policy(GuardrailSettings):
     """A policy file, and the table `[tool.acms]` of a repository: what is not said in it is left to the run."""
 
-    version: Annotated[int, AfterValidator(_known_version)] = Field(
+    version: Annotated[int, AfterValidator(_known_version), Tightening.OURS] = Field(
         default=VERSION, description="version of this format", json_schema_extra={"const": VERSION}
     )
 

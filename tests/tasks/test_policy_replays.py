@@ -13,6 +13,7 @@ from tried import Tried
 from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store, open_store
+from prefect_acms.tasks.policies import Policy, RepositoryPolicy, policy_record
 from prefect_acms.tasks.policy_replays import Replayed, replay
 
 MARKER = "A = 2\n<<<<<<< ours\n"
@@ -59,6 +60,19 @@ def test_another_policy_refuses_asks_or_lets_in(past: tuple[Store, RunRow]) -> N
     assert ends(past, required_checks=["UNIT"])[0] == ("passed", "passed")
     (first, *_) = told(past, forbidden=["create"], allowed_tools=["aider"])
     assert first.reasons == ("the policy allows the tools aider, not ruff-fix",)
+
+
+def test_the_repository_s_own_policy_goes_on_tightening(tmp_path: Path) -> None:
+    """As the run has kept it: a policy file that is tried does not take its place."""
+    shop = Tried(tmp_path, f"sqlite:///{tmp_path}/canonical.db")
+    shop.tried(shop.diff(a="A = 2\n"))
+    own = RepositoryPolicy("acms.toml", Policy.model_validate({"version": 1, "review": {"paths": ["a.py"]}}))
+    with shop.drive.begin() as dao:
+        row = dao.phases.create(run_id=shop.drive.run_id, name="configure")
+        dao.phases.finish(row.id, "completed", {"policy": policy_record(own)})
+        run = dao.runs.get(shop.drive.run_id)
+    (one,) = replay(shop.drive.store, Policy.model_validate({"version": 1, "limits": {"max_files": 3}}), [run])
+    assert (one.was, one.now, one.reasons) == ("review", "review", ("it touches a.py",))
 
 
 def test_what_was_refused_for_a_cause_that_is_not_stored_stays_refused(tmp_path: Path) -> None:
