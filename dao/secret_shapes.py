@@ -136,11 +136,17 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str], int], ...]:
     )
     part = {_BASIC_AUTH: 1, npm.NpmDetector.secret_type: 1}
     known = [
-        (str(kind.secret_type), pattern, part.get(kind.secret_type, 0))
+        (str(kind.secret_type), _bounded(pattern), part.get(kind.secret_type, 0))
         for kind in detectors
         for pattern in kind.denylist
     ]
     return (*known, *((kind, re.compile(pattern), 0) for kind, pattern in _YOUNGER))
+
+
+def _bounded(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    """The pattern without what makes it take the square of a long line's length: what it looks for is short."""
+    bounded = pattern.pattern.replace(r"\s]+", r"\s]{1,256}").replace(r"\/\/.+", r"\/\/.{1,256}")
+    return pattern if bounded == pattern.pattern else re.compile(bounded, pattern.flags)
 
 
 def _is_jwt(token: str) -> bool:

@@ -25,7 +25,7 @@ _NAMED = re.compile(r"(?:key|pass|pwd|secret|contrase)\w*[\"'\]]{0,2}\s*(?:[:=!]
 _MORE_HINTS = re.compile(r"AccountKey=|sq0csp-|-us\d|AIza|\.[A-Za-z\d_-]{6}\.|(?:AC|SK)[a-z0-9]{32}")
 _GOOGLE = re.compile(r"AIza[0-9A-Za-z_-]{35}")
 
-_LONGEST_LINE = 2000
+_LONGEST_LINE = 1000
 _SHORTEST_VALUE = 12
 _LEAST_BITS = 3.2
 """Bits of entropy a character, below which a value is more likely to be a word or a pattern."""

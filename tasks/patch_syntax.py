@@ -23,6 +23,10 @@ _COMMENTED = re.compile(
 )
 """JSON files whose readers allow comments."""
 
+_DEEPEST = 100
+"""Brackets in brackets, or keys in a key, that a file is read with: some readers take the square of it, or more."""
+
+_LONG_KEY = re.compile(rb"(?<![\w\"'-])(?:[\w\"'-]+[ \t]*\.[ \t]*){%d}" % _DEEPEST)
 _TEMPLATE = re.compile(rb"\{\{|\{%|<%")
 _WARNINGS = threading.Lock()
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -72,12 +76,19 @@ def _read_json(content: bytes) -> None:
 def _read_yaml(content: bytes) -> None:
     if _TEMPLATE.search(content):
         return
+    depth = 0
+    for bracket in re.findall(rb"[][{}]", content):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > _DEEPEST:
+            raise RecursionError
     # events only: no alias is followed, no tag is built
     for _ in yaml.parse(content, Loader=_LOADER):
         continue
 
 
 def _read_toml(content: bytes) -> None:
+    if _LONG_KEY.search(content):
+        raise RecursionError
     tomllib.loads(content.decode("utf-8"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import threading
+import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
@@ -146,3 +147,12 @@ def test_the_end_of_a_text_is_cut_after_its_secrets_are_out() -> None:
     """Half of a secret is one nobody knows again."""
     KNOWN.learn(SECRET)
     assert ending(f"{SECRET} end", 12) == "edacted] end"
+
+
+@pytest.mark.parametrize("part", ["//", "http://a:", "://a:", "-----BEGIN PRIVATE KEY-----", "eyJ."])
+def test_a_long_line_made_to_be_slow_is_read_in_time(part: str) -> None:
+    """It takes the better part of a second; with patterns that have no bounds it took the square of its length."""
+    text = part * (300_000 // len(part)) + "@://xox"
+    started = time.monotonic()
+    shapes_in(text)
+    assert time.monotonic() - started < 20
