@@ -73,3 +73,9 @@ def test_every_rule_has_its_cases() -> None:
     assert set(Rule) == set(counted)
     assert len(CASES) >= 110
     assert len({case.patch for case in CASES}) >= len(CASES) - 10
+
+
+def test_every_rule_is_explained() -> None:
+    """By its name, on the page that a user finds it on."""
+    page = (Path(__file__).parents[2] / "docs" / "validation.md").read_text(encoding="utf-8")
+    assert [rule for rule in Rule if f"`{rule}`" not in page] == []
