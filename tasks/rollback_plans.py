@@ -92,6 +92,8 @@ def _dependents(drive: Drive, target: Target, site: Site, later: dict[str, set[s
     """The run's own history tells best what builds on what; once its branch is gone, that of the user's may."""
     repository = drive.repository
     tip = whole_run(drive, target.committed)
+    if tip is None and all(repository.is_ancestor(str(row.commit_sha), site.tip) for row in target.committed):
+        tip = site.tip
     back = {str(entry.commit_sha) for entry in target.rolled_back}
     back |= {str(entry.commit_sha) for entry in target.committed if entry.patch_id in site.done}
     reverts = repository.trailers(drive.base_commit, tip, REVERTS).values() if tip else ()

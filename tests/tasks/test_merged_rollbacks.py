@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from operated import merged, patched
 from repositories import git
 from shops import ADA, FILES, STACKED, Shop, ended_shop
 
@@ -100,6 +101,21 @@ def test_a_run_that_was_squashed_goes_whole_after_its_branch_was_deleted(tmp_pat
     assert len(done.plan.steps) == 2
     assert git(top, "show", f"{done.plan.branch}:a.py") == FILES["a.py"]
     assert build_summary(shop.store, shop.drive.run_id, shop.repository).kept() == ()
+
+
+def test_what_builds_on_it_is_found_on_the_users_branch_too(tmp_path: Path, canonical_url: str) -> None:
+    """The run's branch is deleted, and none of its commits has all the others behind it."""
+    shop = Shop(tmp_path, canonical_url)
+    first = shop.fix("ws-01", ("A0 = 1", "A0 = 2"))
+    second = patched(shop.planned, "ws-02/one", {"a.py": shop.shown().replace("A0 = 2", "A0 = 3")}).patch_id
+    beside = patched(shop.planned, "ws-03/one", {"b.py": "B = 2\n"}).patch_id
+    for key in ("ws-02", "ws-03"):
+        merged(shop.planned, key)
+    top = landed(shop.ends(), merge_commit, ahead=True)
+    git(top, "branch", "-q", "-D", f"acms/{shop.drive.run_id}")
+    plan = plan_record(plan_rollback(shop.store, first, onto="main"))
+    assert [step.patch_id for step in plan.steps] == [second, first]
+    assert plan.left_alone == (beside,)
 
 
 def test_what_is_not_on_the_branch_is_refused(tmp_path: Path) -> None:
