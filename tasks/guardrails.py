@@ -102,7 +102,7 @@ def path_problems(paths: Iterable[str], rules: Iterable[PathRules]) -> tuple[Pat
         outside = asked - {*covered(asked, rule.scope)} if rule.scope else set()
         where = f"is outside of {', '.join(rule.scope)}"
         found |= {PathProblem("scope", path, where): None for path in sorted(outside)}
-        protected = protected_among(asked, rule.protected_paths)
+        protected = covered_in_any_case(asked, rule.protected_paths)
         found |= {PathProblem("protected_paths", path, "must not be changed"): None for path in protected}
     return tuple(found)
 
@@ -127,9 +127,9 @@ def outside_scope(paths: Iterable[str], scope: Sequence[str]) -> tuple[str, ...]
     return tuple(sorted(path for path in set(paths) if path not in exact and not anchored.match_file(path)))
 
 
-def protected_among(paths: Iterable[str], protected: Sequence[str]) -> tuple[str, ...]:
-    """The paths that a protecting pattern covers, sorted; upper and lower case are the same to some file systems."""
+def covered_in_any_case(paths: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """The paths that these patterns cover, sorted; upper and lower case are the same to some file systems."""
     asked = set(paths)
     folded = {path.casefold(): path for path in asked}
-    in_any_case = covered(folded, [pattern.casefold() for pattern in protected])
-    return tuple(sorted({*covered(asked, protected), *(folded[path] for path in in_any_case)}))
+    in_any_case = covered(folded, [pattern.casefold() for pattern in patterns])
+    return tuple(sorted({*covered(asked, patterns), *(folded[path] for path in in_any_case)}))

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_acms.blocks.globs import covered
 from prefect_acms.blocks.guardrails import GuardrailSettings, Integrity, ReviewSettings, Untested
 from prefect_acms.blocks.tool_spec import Tier, ToolSpec
 from prefect_acms.canonical.test_gate import GateType
 from prefect_acms.tasks.gates import GateCommand
 from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.guardrails import covered_in_any_case
 from prefect_acms.tasks.integrity import IntegrityFinding, integrity_findings
 from prefect_acms.tasks.patches import Validation, validate_patch
 from prefect_acms.tasks.policies import POLICY_FILES, policy_changes
@@ -102,13 +102,15 @@ def facts_of(
     """The facts about a valid patch that leads from one tree to another; `gates` are all, `judging` those that can."""
     files = validation.files
     commands = [gate.argv for gate in gates]
+    # a folder of that name would be in the policy's way
+    touched = {path.partition("/")[0] for path in files} & {*POLICY_FILES}
     return PatchFacts(
         files=files,
         lines=validation.lines_added + validation.lines_removed,
         **maker._asdict(),
         judging=frozenset(gate.gate_type for gate in judging),
         integrity=integrity_findings(repository, before, after, files, gate_commands=commands),
-        policy_files=policy_changes(repository, before, after) if {*files} & {*POLICY_FILES} else (),
+        policy_files=policy_changes(repository, before, after) if touched else (),
     )
 
 
@@ -173,7 +175,9 @@ def _review_reasons(guardrails: GuardrailSettings, facts: PatchFacts) -> Iterato
         yield "review.always", "the policy wants every patch to be seen"
     yield from _about_tool(review, facts)
     yield from _about_size(review, facts)
-    hit = sorted({path for rules in guardrails.path_rules for path in covered(facts.files, rules.review_paths)})
+    hit = sorted(
+        {path for rules in guardrails.path_rules for path in covered_in_any_case(facts.files, rules.review_paths)}
+    )
     if hit:
         yield "review.paths", f"it touches {_named(hit)}"
     if guardrails.integrity is Integrity.REVIEW:

@@ -11,7 +11,7 @@ import pytest
 from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.blocks.tool_spec import Tier
 from prefect_acms.canonical.errors import GuardrailViolation
-from prefect_acms.tasks.guardrails import check_paths, check_task, outside_scope, protected_among
+from prefect_acms.tasks.guardrails import check_paths, check_task, covered_in_any_case, outside_scope
 from prefect_acms.tasks.profiles import load_profiles
 
 RAILS = GuardrailSettings()
@@ -108,8 +108,8 @@ def test_a_path_with_the_signs_of_a_glob_is_itself() -> None:
 
 def test_protected_files_are_found_at_any_depth() -> None:
     """As git finds what .gitignore names; a `!` takes back what came before."""
-    assert protected_among(["a/.gitattributes", ".github/x", "ok.py"], RAILS.protected_paths) == (
+    assert covered_in_any_case(["a/.gitattributes", ".github/x", "ok.py"], RAILS.protected_paths) == (
         ".github/x",
         "a/.gitattributes",
     )
-    assert protected_among(["docs/a", "docs/b"], ["docs/*", "!docs/b"]) == ("docs/a",)
+    assert covered_in_any_case(["docs/a", "docs/b"], ["docs/*", "!docs/b"]) == ("docs/a",)

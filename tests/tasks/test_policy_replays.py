@@ -106,3 +106,14 @@ def test_a_patch_that_changes_the_repository_s_policy_is_kept_out(tmp_path: Path
     first, second = shop.entries()
     assert (first.state, second.state) == ("quarantined", "verified")
     assert first.quarantine_reason == "it changes the repository's own policy: pyproject.toml"
+
+
+def test_a_folder_in_the_place_of_the_policy_is_kept_out_too(tmp_path: Path) -> None:
+    """Though the run has taken the protection back: no later run could read a policy there."""
+    gap = a_gap("x", "a.py", "acms.toml/x", source="elsewhere")
+    rails = GuardrailSettings(protected_paths=())
+    shop = Tried(tmp_path, f"sqlite:///{tmp_path}/canonical.db", gap, guardrails=rails)
+    (shop.bench.worktree.path / "acms.toml").mkdir()
+    (shop.bench.worktree.path / "acms.toml" / "x").write_text("x\n")
+    (rejected,) = shop.tried(shop.bench.worktree.capture()).rejected
+    assert rejected.refusal.reason == "it changes the repository's own policy: acms.toml"

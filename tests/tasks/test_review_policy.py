@@ -45,6 +45,7 @@ def test_the_default_lets_a_tested_patch_of_a_deterministic_tool_in() -> None:
         ({"review": {"max_files": 1}}, {}, "it touches 2 files, 1 may go in unseen"),
         ({"review": {"max_lines": 11}}, {}, "it changes 12 lines, 11 may go in unseen"),
         ({"review": {"paths": ["b.py"]}}, {}, "it touches src/b.py"),
+        ({"review": {"paths": ["/src/B.py"]}}, {}, "it touches src/b.py"),
         ({"further_paths": [{"review_paths": ["/src/"]}]}, {}, "it touches src/a.py, src/b.py"),
         (
             {},
