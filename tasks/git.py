@@ -158,9 +158,16 @@ def _git_program(path: str) -> str:
 def _variables(*, plain: bool) -> dict[str, str]:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     variables |= {DRIVER_MARK: driver_mark(os.getpid())}
+    # an object that is missing is not fetched: what talks to a remote is a program that the repository names
+    variables |= {"GIT_ALLOW_PROTOCOL": "none"}
     variables |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "LC_ALL": "C"}
     if plain:
-        variables |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_ATTR_NOSYSTEM": "1"}
+        variables |= {
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_ATTR_NOSYSTEM": "1",
+        }
     return variables
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,6 +39,7 @@ class Worktree:
     admin: Path
     commit: str
     kept: frozenset[str] = field(default=frozenset())
+    without_filters: Mapping[str, str] = field(default_factory=dict)
 
     def keep_leavings(self) -> None:
         """Keep every ignored or untracked file that is here now (what the setup made) through later resets."""
@@ -55,8 +56,9 @@ class Worktree:
     def capture(self) -> bytes:
         """The diff of everything a tool did since the checked out commit; the tree is clean again afterwards.
 
-        Ignored files are no part of it. Empty when nothing was done.
+        Ignored files are no part of it. Empty when nothing was done. Call it only when nobody works there any more.
         """
+        self.break_locks()
         try:
             return self.repository.diff(self.commit, self._tree_on_disk())
         finally:
@@ -81,6 +83,7 @@ class Worktree:
         target = target or self.commit
         if text_of(self._git("cat-file", "-t", target)) == "commit":
             self.commit = target
+        self._make_plain()
         self._restore_link()
         self._git("update-ref", "--no-deref", "HEAD", self.commit)
         self._remove_untracked()
@@ -150,13 +153,19 @@ class Worktree:
             arguments,
             cwd=self.path,
             config=(f"core.excludesFile={self.admin / OUR_MARK}",),
-            variables={"GIT_DIR": str(self.admin), "GIT_WORK_TREE": str(self.path), "GIT_LITERAL_PATHSPECS": "1"},
+            variables={
+                "GIT_DIR": str(self.admin),
+                "GIT_WORK_TREE": str(self.path),
+                "GIT_LITERAL_PATHSPECS": "1",
+                **self.without_filters,
+            },
             input=data,
             accept=accept,
         )
 
     def _tree_on_disk(self) -> str:
         """The tree of the files as they are now, whatever a tool did to the index."""
+        self._make_plain()
         if self._git("diff-index", "--cached", "--quiet", self.commit, accept=(0, 1)).returncode != 0:
             self._git("read-tree", self.commit)
         self._git("add", "--all", "--", ".")
@@ -167,6 +176,24 @@ class Worktree:
             self._git("rm", *quiet, data=names)
         self._undo_normalisation()
         return self.tree()
+
+    def _make_plain(self) -> None:
+        """Make of what is there a folder of files, folders and links, with an index that looks at each of them.
+
+        git overlooks pipes, sockets and devices, at which a gate would hang, and files that the index marks as
+        unchanged, so that something could be in the tree that is in no diff.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        for folder, folders, files in os.walk(self.path):
+            kept = {name for name in folders if f"{Path(folder, name).relative_to(self.path).as_posix()}/" in self.kept}
+            folders[:] = [name for name in folders if name not in kept]
+            for path in (Path(folder, name) for name in files):
+                mode = path.lstat().st_mode
+                if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+                    path.unlink()
+        tags = self._git("ls-files", "-v", "-z").stdout.split(b"\0")
+        if any(tag[:1].islower() or tag.startswith(b"S") for tag in tags):
+            self._git("read-tree", self.commit)
 
     def _undo_normalisation(self) -> None:
         """Take back changes that only .gitattributes made: bytes that are still those of the commit."""
@@ -233,6 +260,7 @@ def open_worktree(repository: Repository, path: Path, commit: str) -> Worktree:
                 ["worktree", "add", "--detach", "--quiet", str(path), commit],
                 cwd=repository.top,
                 config=("worktree.useRelativePaths=false",),
+                variables=filters_off(repository),
             )
         except GitFailed:
             _erase(path)
@@ -248,7 +276,22 @@ def adopt_worktree(repository: Repository, path: Path, commit: str | None = None
     (admin / OUR_MARK).write_text("\n".join(NEVER_CAPTURED) + "\n")
     kept = names_of((admin / _KEPT).read_bytes()) if (admin / _KEPT).exists() else ()
     head = commit or text_of(run_git(["rev-parse", "HEAD"], cwd=path))
-    return Worktree(repository, path, admin, head, frozenset(kept))
+    return Worktree(repository, path, admin, head, frozenset(kept), filters_off(repository))
+
+
+def filters_off(repository: Repository) -> dict[str, str]:
+    """The variables that turn off the filters of a repository's configuration, which are programs of anybody's."""
+    asked = run_git(
+        ["config", "--includes", "--null", "--name-only", "--get-regexp", r"^filter\."],
+        cwd=repository.top,
+        accept=(0, 1),
+    )
+    filters = sorted({key.rpartition(".")[0] for key in names_of(asked.stdout)})
+    values = (("clean", ""), ("smudge", ""), ("process", ""), ("required", "false"))
+    settings = [(f"{name}.{what}", value) for name in filters for what, value in values]
+    keys = {f"GIT_CONFIG_KEY_{number}": key for number, (key, _) in enumerate(settings)}
+    set_to = {f"GIT_CONFIG_VALUE_{number}": value for number, (_, value) in enumerate(settings)}
+    return {"GIT_CONFIG_COUNT": str(len(settings)), **keys, **set_to} if settings else {}
 
 
 def _erase(path: Path) -> None:
