@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from os import walk
 from pathlib import Path, PurePosixPath
+from secrets import token_hex
 
 from prefect_acms.tasks.environment import Environment, own_python
-from prefect_acms.tasks.junit import RAN, TestOutcome, pytest_arguments, read_junit
+from prefect_acms.tasks.junit import BAD, RAN, TestOutcome, pytest_arguments, read_junit
 from prefect_acms.tasks.processes import OnOutput, ProcessResult
 from prefect_acms.tasks.scratch import scratch_folder
 
@@ -126,30 +127,59 @@ def run_pytest(
     """Run the tests of a folder with the command that `find_pytest` found; all, or those that `arguments` select."""
     with scratch_folder() as scratch:
         report = scratch / "report.xml"
-        command, variables = _started(argv, environment, scratch)
+        told = _Told(on_output)
+        command, variables = _started(argv, environment, scratch, told.word)
         process = environment.run(
             [*command, *pytest_arguments(report, scratch), *_places(root, scratch), *arguments],
             cwd=root,
             timeout_sec=timeout_sec,
             variables=variables,
             writable=(scratch,),
-            on_output=on_output,
+            on_output=told,
         )
+        process = told.removed_from(process)
         try:
             tests = read_junit(report, root)
         except ValueError:
             tests = {}
+    if contradicted := told.contradicted(tests):
+        return PytestRun(process, tests, f"its report says that {contradicted[0]} did not fail, and it did")
     return PytestRun(process, tests, None if _any_ran(tests) else _problem(process, tests, timeout_sec))
 
 
-def _started(argv: Sequence[str], environment: Environment, scratch: Path) -> tuple[tuple[str, ...], Mapping[str, str]]:
+class _Told:
+    """Hears what `pytest_start` tells of failures while the tests run, before anything can rewrite the report."""
+
+    def __init__(self, on_output: OnOutput | None) -> None:
+        self.word = token_hex(8)
+        self._failed: set[str] = set()
+        self._on_output = on_output
+
+    def __call__(self, stream: str, line: str) -> None:
+        if stream == "stderr" and line.startswith(f"{self.word} "):
+            self._failed.add(line.removeprefix(f"{self.word} "))
+        elif self._on_output is not None:
+            self._on_output(stream, line)
+
+    def removed_from(self, process: ProcessResult) -> ProcessResult:
+        """The result without what was told to us only."""
+        return replace(process, stderr=re.sub(rf"\n?{self.word} [^\n]*\n?", "", process.stderr))
+
+    def contradicted(self, tests: Mapping[str, TestOutcome]) -> list[str]:
+        """The tests that failed, though the report says something else of them."""
+        return sorted(name for name in self._failed if name in tests and tests[name].outcome not in BAD)
+
+
+def _started(
+    argv: Sequence[str], environment: Environment, scratch: Path, word: str
+) -> tuple[tuple[str, ...], Mapping[str, str]]:
     """The command and its variables; `python -m pytest` is started so that no file of the worktree comes before it."""
     variables = {**environment.variables, "PYTHONHASHSEED": "0"}
     if tuple(argv[1:3]) != ("-m", "pytest"):
         return tuple(argv), variables
     start = scratch / _START.name
     start.write_bytes(_START.read_bytes())  # where isolation shows it
-    return (argv[0], str(start), variables.pop("PYTHONPATH", ""), *argv[3:]), variables
+    return (argv[0], str(start), word, variables.pop("PYTHONPATH", ""), *argv[3:]), variables
 
 
 def _places(root: Path, scratch: Path) -> tuple[str, ...]:

@@ -304,11 +304,13 @@ atexit.register(forge)
 """
 
 
-def test_a_report_that_the_code_rewrites_disagrees_with_the_exit_code(plain: Bench, write: Write) -> None:
-    """Code that strikes its failures from the report would have to change what pytest ends with as well."""
-    judgement = plain.judge(write, {"app.py": FORGER.lstrip()}, GateType.UNIT)[-1].judgement
+@pytest.mark.parametrize("exits", ["", "    import os\n    os._exit(0)\n"])
+def test_a_report_that_the_code_rewrites_is_not_believed(plain: Bench, write: Write, exits: str) -> None:
+    """Code that strikes its failures from the report comes too late, even if it changes the exit code as well."""
+    forger = FORGER.lstrip().replace("\n\natexit", f"\n{exits}\natexit")
+    judgement = plain.judge(write, {"app.py": forger}, GateType.UNIT)[-1].judgement
     assert not judgement.passed
-    assert "exit code 1 instead of 0" in judgement.sentence
+    assert "its report says that tests/test_a.py::TestA::test_n[1] did not fail, and it did" in judgement.sentence
 
 
 IMPOSTOR = """
