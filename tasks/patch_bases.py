@@ -114,10 +114,16 @@ class PatchBase:
             "GIT_DIR": str(own),
             "GIT_WORK_TREE": str(folder / "empty"),
             "GIT_INDEX_FILE": str(folder / "index"),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self.repository.common_dir / "objects"),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(self.repository.common_dir / "objects"),
         }
         config = ("core.protectHFS=true", "core.protectNTFS=true", "core.ignoreCase=false")
         return run_git(arguments, cwd=folder / "empty", config=config, variables=variables, input=data).stdout
+
+
+def _quoted(path: Path) -> str:
+    """A path in a list of paths that colons part, as git reads one that holds a colon itself."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def _entry(said: str) -> Entry | None:

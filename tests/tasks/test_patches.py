@@ -228,3 +228,15 @@ def test_validation_writes_nothing_into_the_repository(worktree: Worktree) -> No
     new = edit("a.py", hunk="@@ -1 +1 @@\n-x\n+seen_by_nobody\n")
     assert good(worktree, new).tree
     assert sorted(objects.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("name", "init"), [('a:b "c" \\d', ()), ("sha256", ("--object-format=sha256",))])
+def test_every_repository_is_known_in_the_place_of_our_own(
+    make_repository: Make, name: str, init: tuple[str, ...]
+) -> None:
+    """One whose path holds what parts paths in a list, and one that names its objects in another way."""
+    repository = Repository.open(make_repository({"a.py": "x\n"}, name, *init))
+    found = validate_patch(edit(), limits=LIMITS, protected=(), scope=EVERYWHERE, repository=repository)
+    assert found.violations == ()
+    assert found.tree is not None
+    assert len(found.tree) == len(repository.head())
