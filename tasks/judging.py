@@ -9,6 +9,7 @@ from prefect_acms.canonical.test_gate import GateType
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.fingerprints import compare
 from prefect_acms.tasks.gates import GateCommand, GateResult, finding_line, run_gate
+from prefect_acms.tasks.integrity_settings import is_configuration
 from prefect_acms.tasks.junit import BAD, RAN
 from prefect_acms.tasks.pytest_runs import is_test_file
 from prefect_acms.tasks.reports.text import count
@@ -43,7 +44,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class GateStep:
-    """One run of a gate for a patch: on the patched tree as it is, or with the tests of the base commit in it."""
+    """One run of a gate for a patch: on the patched tree as it is, or with the judges of the base commit in it."""
 
     gate: GateCommand
     with_base_tests: bool = False
@@ -87,17 +88,24 @@ def judge(base: GateResult, result: GateResult, *, flaky: Sequence[str] = ()) ->
 def steps_for(gates: Iterable[GateCommand], touched: Iterable[str]) -> tuple[GateStep, ...]:
     """The runs that a patch of these files needs, in order.
 
-    A patch that touches tests is judged by the tests of the base commit first, and by its own after that.
+    A patch that touches tests, or what configures a judge, is judged by those of the base commit first, and by its own
+    after that. The configuration of linters is only ever that of the base commit, since nothing else would object.
     """
     files = tuple(touched)
-    tests = [path for path in files if is_test_file(path)]
-    by_base = bool(tests) and len(tests) < len(files)
+    judges = [path for path in files if _is_judge(path)]
+    by_base = bool(judges) and len(judges) < len(files)
+    configured = any(is_configuration(path) for path in files)
     return tuple(
         step
         for gate in gates
         for step in (GateStep(gate, with_base_tests=True), GateStep(gate))
-        if not step.with_base_tests or (by_base and gate.gate_type in _TESTING)
+        if (by_base or not step.with_base_tests if gate.gate_type in _TESTING else step.with_base_tests is configured)
     )
+
+
+def _is_judge(path: str) -> bool:
+    """Whether a file is one that judges, or that says how: a test, a fixture, configuration of tests or of linters."""
+    return is_test_file(path) or is_configuration(path)
 
 
 def take_step(  # noqa: PLR0917  # all six are always needed
@@ -117,7 +125,7 @@ def take_step(  # noqa: PLR0917  # all six are always needed
     tree, root = worktree.tree(), worktree.path
     try:
         if step.with_base_tests:
-            worktree.show([path for path in touched if is_test_file(path)], base_commit)
+            worktree.show([path for path in touched if _is_judge(path)], base_commit)
         result = run_gate(step.gate, root, environment)
         judgement = judge(base, result)
         again = again or (lambda gate, test: run_gate(gate, root, environment, tests=(test,)))
