@@ -15,7 +15,7 @@ from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.integrity import IntegrityFinding, integrity_findings
 from prefect_acms.tasks.integrity_comments import suppressions_added
 from prefect_acms.tasks.integrity_machinery import machinery_changed
-from prefect_acms.tasks.integrity_rules import ChangedFile
+from prefect_acms.tasks.integrity_rules import ChangedFile, IntegrityRule
 from prefect_acms.tasks.integrity_settings import settings_changed
 from prefect_acms.tasks.integrity_tests import weakened_tests
 
@@ -365,3 +365,9 @@ def test_what_ruff_does_to_our_own_tests_is_honest(tmp_path: Path) -> None:
         changed.append(ChangedFile(f"tests/{name}", before, after))
     assert any(file.before != file.after for file in changed)
     assert list(weakened_tests(changed)) == []
+
+
+def test_the_security_page_names_every_rule() -> None:
+    """Who reads a finding finds its rule explained."""
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+    assert [rule for rule in IntegrityRule if f"`{rule}`" not in page] == []

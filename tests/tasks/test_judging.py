@@ -208,13 +208,13 @@ def test_the_configuration_of_the_base_commit_judges(bench: Bench, write: Write)
     """Whether a patch makes the linter look away or narrows the collection: both judge as they did before."""
     finding = {"shop/price.py": CODE + "\n\nimport json\n"}
     for name, text in (("ruff.toml", "lint.ignore = ['F', 'E']\n"), ("shop/.ruff.toml", "lint.select = []\n")):
-        runs = bench.judge(write, {**finding, name: text}, GateType.LINT)
+        runs = bench.judge(write, dict(finding | {name: text}), GateType.LINT)
         assert [run.step.with_base_tests for run in runs] == [True]
         assert not runs[-1].judgement.passed
         assert "F401" in runs[-1].judgement.sentence
     broken = CODE.replace("return sum(prices)\n\n", "return max(prices)\n\n")
     loose = {"pyproject.toml": "[tool.pytest.ini_options]\naddopts = '-k mean'\n", "shop/price.py": broken}
-    runs = bench.judge(write, loose, GateType.UNIT)
+    runs = bench.judge(write, dict(loose), GateType.UNIT)
     assert runs[-1].step.with_base_tests
     assert runs[-1].judgement.new == ("tests/test_price.py::test_total",)
 
