@@ -26,6 +26,12 @@ from prefect_acms.dao.audit import verify
 from prefect_acms.dao.store import open_store
 from prefect_acms.flows.pipeline import run_pipeline
 from prefect_acms.tasks.environment import environment_for
+from prefect_acms.tasks.evidence import evidence_of
+from prefect_acms.tasks.evidence_checks import problems
+from prefect_acms.tasks.evidence_commits import problems_in
+from prefect_acms.tasks.evidence_file import open_file, signed_file
+from prefect_acms.tasks.evidence_keys import signer
+from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.pytest_runs import find_pytest, run_pytest
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -126,6 +132,20 @@ def test_every_row_of_a_finished_run_has_ended_and_the_trail_verifies(demo_run: 
     ]
     assert {phase.outcome for phase in phases} == {"completed"}
     assert verify(demo_run.store).ok
+
+
+def test_the_evidence_of_the_run_is_intact(demo_run: Ran) -> None:
+    """Each committed patch has its proof and a gate that passed, and gives the tree of its commit when applied."""
+    repository = Repository.open(demo_run.repository)
+    statement = evidence_of(demo_run.store, demo_run.outcome.run_id, repository)
+    opened = open_file(signed_file(statement, signer()), signer().public_key)
+    assert opened.holds
+    assert [*problems(statement), *problems_in(repository, statement)] == []
+    told = statement.predicate
+    committed = [patch for patch in told.patches if patch.state == "committed"]
+    assert all(patch.proof and patch.resolves for patch in committed)
+    called = {call.tool: call for task in told.tasks for call in task.calls}
+    assert called["ruff-fix"].version == told.run.versions["ruff"]
 
 
 def test_the_outbox_holds_what_the_database_holds(demo_run: Ran) -> None:
