@@ -17,6 +17,7 @@ from prefect_acms.canonical.task import TaskState
 from prefect_acms.canonical.verdicts import ENDED_TASK, ENDED_WORKSTREAM, MET
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.dao.workstreams import WorkstreamRow
+from prefect_acms.flows.reviewing import asking_in_prefect
 from prefect_acms.flows.schedule import Node, Schedule
 from prefect_acms.tasks.artifacts import publish_patches
 from prefect_acms.tasks.driving import Drive, drive_run, phase
@@ -26,8 +27,11 @@ from prefect_acms.tasks.loading import load_plan
 from prefect_acms.tasks.ordering import in_order
 from prefect_acms.tasks.pool import open_pool, ready_workstreams
 
-THREADS: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
-"""As many as `concurrency` may ever ask for; the schedule never has more in flight than it says."""
+MOST_THREADS = 64
+"""As many as `concurrency` may ever ask for."""
+
+THREADS: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=MOST_THREADS)
+"""The schedule never has more in flight than there are threads."""
 
 
 @flow(
@@ -52,7 +56,8 @@ async def execute_plan(run_id: str, epoch: int | None = None, database_url: str 
             with stopping_tools(drive):
                 await asyncio.to_thread(judge_base.submit(run_id, drive.epoch).result)
                 open_pool(drive)
-                await _Execution(drive, tasks, workstreams, upstream, prerequisites).run()
+                async with asking_in_prefect(drive):
+                    await _Execution(drive, tasks, workstreams, upstream, prerequisites).run()
         with drive.reading() as dao:
             ended = {row.id: row.state for row in dao.workstreams.of_run(run_id)}
         artifacts["workstreams"] = ended
@@ -62,7 +67,10 @@ async def execute_plan(run_id: str, epoch: int | None = None, database_url: str 
 
 @dataclass
 class _Execution:
-    """Hands tasks to Prefect; at most `concurrency` are in flight, so no thread ever waits for another."""
+    """Hands tasks to Prefect; at most `concurrency` are in flight, so no thread ever waits for another.
+
+    A task whose patch waits for a person does not count, as long as there are threads.
+    """
 
     drive: Drive
     tasks: list[TaskRow]
@@ -75,7 +83,8 @@ class _Execution:
         self.by_id = {task.id: task for task in self.tasks}
         self.nodes = self._nodes()
         self.schedule = Schedule(self.nodes)
-        self.ends: asyncio.Queue[str] = asyncio.Queue()
+        self.ends: asyncio.Queue[str | None] = asyncio.Queue()
+        """The nodes that have ended; None: only something about patches that wait has changed."""
 
     def _nodes(self) -> dict[str, Node]:
         """A node a task, and one that settles each workstream; what crosses workstreams waits for the settling.
@@ -127,15 +136,24 @@ class _Execution:
         """Go on until every node has ended; an exception of our own code ends the run."""
         self._already_ended()
         in_flight = 0
-        while self.schedule.unfinished:
-            for name in self.schedule.ready(self.drive.config.execution.concurrency - in_flight):
-                self._submit(name)
-                in_flight += 1
-            if not in_flight:
-                raise CyclicPlan(path="plan", where="depends_on", problem="cycle", cycle="workstreams wait in a circle")
-            name = await self.ends.get()
-            in_flight -= 1
-            await self._ended(name)
+        loop = asyncio.get_running_loop()
+        with self.drive.waits.heard(lambda: loop.call_soon_threadsafe(self.ends.put_nowait, None)):
+            while self.schedule.unfinished:
+                for name in self.schedule.ready(self._slots(in_flight)):
+                    self._submit(name)
+                    in_flight += 1
+                if not in_flight:
+                    circle = "workstreams wait in a circle"
+                    raise CyclicPlan(path="plan", where="depends_on", problem="cycle", cycle=circle)
+                ended = await self.ends.get()
+                if ended is not None:
+                    in_flight -= 1
+                    await self._ended(ended)
+
+    def _slots(self, in_flight: int) -> int:
+        """How many more tasks may start now."""
+        allowed = self.drive.config.execution.concurrency + len(self.drive.waits.entries)
+        return max(0, min(allowed, MOST_THREADS) - in_flight)
 
     def _submit(self, name: str) -> None:
         """Hand a node to Prefect; finished upstream futures go along, only so that the UI draws the edges."""

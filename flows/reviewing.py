@@ -1,0 +1,167 @@
+"""Reviews in the Prefect UI: while a patch waits for a person, the flow that executes the plan pauses, with a form."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from enum import StrEnum
+from typing import Any
+
+from prefect import pause_flow_run
+from prefect.client.orchestration import get_client
+from prefect.input import RunInput
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from prefect_acms.canonical.clock import utc_moment
+from prefect_acms.canonical.errors import ReviewClosed, TransitionError
+from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.prefect_server import UNREACHABLE
+from prefect_acms.tasks.reports.text import printable
+from prefect_acms.tasks.reviews import Decision, answer_command, decide, review_of
+
+POLL_SEC = 2
+"""How often Prefect is asked whether somebody has answered there."""
+
+MARGIN_SEC = 3600
+"""Prefect's own time limit is later than ours by so much: it would fail the flow."""
+
+SHOWN_LINES = 60
+"""How much of a diff the form shows."""
+
+CLOSING_SEC = 10.0
+"""Seconds that Prefect has to close a form that was answered elsewhere."""
+
+_log = logging.getLogger(__name__)
+
+
+class Answer(StrEnum):
+    """What a person may answer."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+_DECISIONS = {Answer.APPROVE: Decision.APPROVED, Answer.REJECT: Decision.REJECTED}
+
+
+class ReviewDecision(RunInput):
+    """The form that the Prefect UI shows."""
+
+    decision: Answer = Field(description="approve: exactly this diff goes on to the gates; reject: it is dropped")
+    operator: str = Field(min_length=1, pattern=r"\S", description="who decides; it is kept in the audit trail")
+    reason: str = Field(min_length=1, pattern=r"\S", description="why; it is kept in the audit trail")
+
+
+@asynccontextmanager
+async def asking_in_prefect(drive: Drive) -> AsyncIterator[None]:
+    """A block in which Prefect asks about every patch that waits, one after the other; no form is left open by it.
+
+    Without a server nobody is asked there: the patch waits for `acms review` alone.
+    """
+    changed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with drive.waits.heard(lambda: loop.call_soon_threadsafe(changed.set)):
+        asker = asyncio.create_task(_Asker(drive, changed).run())
+        try:
+            yield
+        finally:
+            asker.cancel()
+            with suppress(asyncio.CancelledError):
+                await asker
+
+
+def _key(entry_id: str) -> str:
+    """What Prefect calls the form: it allows lower case, digits and dashes."""
+    return f"review-{entry_id.lower().replace('_', '-')}"
+
+
+class _Asker:
+    """Asks about the patch that has waited longest, until somebody has answered, here or elsewhere."""
+
+    def __init__(self, drive: Drive, changed: asyncio.Event) -> None:
+        self._drive, self._changed = drive, changed
+
+    async def run(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            for entry_id in self._drive.waits.entries[:1]:
+                # The next one is asked about when this one waits no longer.
+                try:
+                    await self._ask(entry_id)
+                except Exception as problem:  # noqa: BLE001  # whatever goes wrong there, acms review still answers
+                    _log.warning("patch %s can't be asked about in Prefect, only by acms review: %s", entry_id, problem)
+
+    async def _ask(self, entry_id: str) -> None:
+        form, seconds = self._form(entry_id)
+        pause = asyncio.create_task(
+            pause_flow_run(wait_for_input=form, timeout=seconds, poll_interval=POLL_SEC, key=_key(entry_id))
+        )
+        try:
+            await self._while_waiting(entry_id, pause)
+            if pause.done():
+                await asyncio.to_thread(self._record, entry_id, pause.result())
+                await self._while_waiting(entry_id)
+        finally:
+            if not pause.done():
+                pause.cancel()
+                await self._close(entry_id)
+
+    async def _while_waiting(self, entry_id: str, pause: asyncio.Task[Any] | None = None) -> None:
+        """Until the patch waits no longer, or the pause is over."""
+        while entry_id in self._drive.waits.entries and not (pause and pause.done()):
+            self._changed.clear()
+            change = asyncio.create_task(self._changed.wait())
+            await asyncio.wait({change, pause} if pause else {change}, return_when=asyncio.FIRST_COMPLETED)
+            change.cancel()
+        self._changed.set()
+
+    def _form(self, entry_id: str) -> tuple[type[ReviewDecision], int]:
+        """The form about a patch, and for how long it stays."""
+        with self._drive.reading() as dao:
+            entry = dao.ledger.get(entry_id)
+            patch = dao.patches.get(entry.patch_id)
+        review = review_of(entry)
+        if review is None:
+            raise ReviewClosed(patch_id=patch.id, state=entry.state)
+        lines = printable(patch.content.decode("utf-8", errors="replace")).splitlines()
+        more = [f"… {len(lines) - SHOWN_LINES} more lines: `acms diff {patch.id}`"] if len(lines) > SHOWN_LINES else []
+        told = [
+            f"**Patch {patch.id} waits for a review**, until {review.expires_at}:",
+            *(f"- {printable(reason)}" for reason in review.reasons),
+            "",
+            f"Gates that can judge it: {', '.join(review.gates) or 'none'}. On a terminal: `{answer_command(entry)}`",
+            *("````diff", *lines[:SHOWN_LINES], "````", *more),
+        ]
+        left = (utc_moment(review.expires_at) - self._drive.store.clock()).total_seconds()
+        return ReviewDecision.with_initial_data(description="\n".join(told)), int(left) + MARGIN_SEC
+
+    def _record(self, entry_id: str, answer: ReviewDecision) -> None:
+        """Store the answer, unless somebody else was quicker."""
+        try:
+            with self._drive.begin() as dao:
+                decide(
+                    dao, entry_id, _DECISIONS[answer.decision], operator=answer.operator.strip(), reason=answer.reason
+                )
+        except (ReviewClosed, TransitionError) as refusal:
+            _log.warning("the answer that was given in Prefect does not count: %s", refusal)
+
+    async def _close(self, entry_id: str) -> None:
+        """Answer the form with what was decided elsewhere, so that the flow is no longer shown as paused."""
+        with self._drive.reading() as dao:
+            review = review_of(dao.ledger.get(entry_id))
+        approved = review is not None and review.decision is Decision.APPROVED
+        operator = review.operator if review else None
+        said = {
+            "decision": Answer.APPROVE if approved else Answer.REJECT,
+            "operator": operator or "acms",
+            "reason": (review.reason if review else None) or "nobody waits for an answer any more",
+        }
+        try:
+            async with asyncio.timeout(CLOSING_SEC), get_client() as client:
+                await client.resume_flow_run(flow_run.id, run_input=said)
+        except UNREACHABLE as problem:
+            _log.warning("the form about %s is still open in Prefect: %s", entry_id, problem)
