@@ -127,7 +127,7 @@ class Campaign:
         notes = self.folder / f"full-{blow.kind}-{blow.number}"
         site = Site.made(disk / "site", shape, self.database, elsewhere=notes)
         site.attempt(self.server, blow)
-        (disk / "rest").unlink()
+        (disk / "rest").unlink(missing_ok=True)
         site.attempt(self.server, None)
         plan = Plan(self.seed, blow.number, shape, has_database=True, draws=())
         # git leaves the object that it could not write whole, and removes it with its next gc
