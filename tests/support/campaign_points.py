@@ -179,7 +179,8 @@ def rest_of_disk() -> Path:
 
 
 def fill_disk() -> None:
-    """Leave not a byte on the disk of the site."""
+    """Leave not a byte on the disk of the site, which must be one of its own."""
+    assert rest_of_disk().parent.is_mount()
     with rest_of_disk().open("ab", buffering=0) as rest:
         for size in (1 << 20, 1 << 12, 1):
             try:
