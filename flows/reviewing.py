@@ -78,6 +78,14 @@ def _key(entry_id: str) -> str:
     return f"review-{entry_id.lower().replace('_', '-')}"
 
 
+async def _paused(form: type[ReviewDecision], seconds: int, key: str) -> ReviewDecision:
+    """Pause the flow run that this is part of until somebody has filled the form in; what they said."""
+    # its types say the answer, which it gives only where nobody awaits it
+    answered: Any = pause_flow_run(wait_for_input=form, timeout=seconds, poll_interval=POLL_SEC, key=key)
+    answer: ReviewDecision = await answered
+    return answer
+
+
 class _Asker:
     """Asks about the patch that has waited longest, until somebody has answered, here or elsewhere."""
 
@@ -97,9 +105,7 @@ class _Asker:
 
     async def _ask(self, entry_id: str) -> None:
         form, seconds = self._form(entry_id)
-        pause = asyncio.create_task(
-            pause_flow_run(wait_for_input=form, timeout=seconds, poll_interval=POLL_SEC, key=_key(entry_id))
-        )
+        pause = asyncio.create_task(_paused(form, seconds, _key(entry_id)))
         try:
             await self._while_waiting(entry_id, pause)
             if pause.done():
@@ -110,7 +116,7 @@ class _Asker:
                 pause.cancel()
                 await self._close(entry_id)
 
-    async def _while_waiting(self, entry_id: str, pause: asyncio.Task[Any] | None = None) -> None:
+    async def _while_waiting(self, entry_id: str, pause: asyncio.Task[ReviewDecision] | None = None) -> None:
         """Until the patch waits no longer, or the pause is over."""
         while entry_id in self._drive.waits.entries and not (pause and pause.done()):
             self._changed.clear()

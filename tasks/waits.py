@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-OnChange = Callable[[], None]
+OnChange = Callable[[], object]
 
 
 class Waits:

@@ -25,7 +25,7 @@ def patches(run: str, state: str | None, database_url: str | None, *, as_json: b
 
     RUN is its id, a unique part of it, or `latest`. Each patch has the keys id, entry_id, task_id, workstream_id,
     state, on_branch, commit, files, lines_added, lines_removed, sha256, reason, supersedes, gates, resolves and proof
-    (before, after, gone, new, command, versions, tree, files, problem) in JSON.
+    in JSON; a proof has before, after, gone, new, command, versions, tree, files and problem.
     """
     from prefect_acms.canonical.machines import MACHINES
     from prefect_acms.deployments.output import emit_records, emit_table

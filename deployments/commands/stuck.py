@@ -62,7 +62,8 @@ def sweep(database_url: str | None, *, as_json: bool, **ages: float | None) -> N
     """Move silent workers to where their silence puts them, and end their claims.
 
     A task of a silent worker is tried again within its limits when its run is resumed. What a living process drives is
-    left alone. The JSON has the keys unresponsive, recovered, shut_down, retrying, failed, terminated and left.
+    left alone. Reviews that nobody has answered in time are dropped. The JSON has the keys unresponsive, recovered,
+    shut_down, retrying, failed, terminated, expired and left.
     """
     from prefect_acms.deployments.existing import found_store
     from prefect_acms.deployments.output import emit_json

@@ -41,15 +41,15 @@ def test_in_the_middle_of_an_outbox_write_a_line_is_torn(struck: Struck) -> None
     assert not written.read_bytes().endswith(b"\n")
 
 
-@pytest.mark.parametrize("reach", Reach)
+@pytest.mark.parametrize("reach", [Reach.GROUP, Reach.TREE])
 def test_a_tool_outlives_its_driver_unless_the_whole_tree_is_killed(
     campaign: Campaign, tmp_path: Path, reach: Reach
 ) -> None:
-    """A supervisor's kill leaves a tool running, which has a session of its own; a reboot leaves nothing."""
+    """A supervisor's kill leaves a tool that is not isolated running, in its own session; a reboot leaves nothing."""
     slow = tmp_path / "python"
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
     slow.chmod(0o755)
-    sections = {"discovery": {"sources": ["ruff"]}, "environment": {"interpreter": str(slow)}}
+    sections = {"discovery": {"sources": ["ruff"]}, "environment": {"interpreter": str(slow), "isolation": "off"}}
     site = Site.made(tmp_path / "site", Shape("slow", SHAPES[0].files, sections), campaign.database)
     assert site.attempt(campaign.server, Blow(Kind.TOOL, When.DURING, 1, reach=reach)).killed
     sleeping = [process for process in psutil.process_iter() if _works_in(process, site.folder)]

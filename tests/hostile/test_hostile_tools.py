@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import small_disk
 from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
 from surroundings import Surroundings
 
@@ -44,6 +45,14 @@ import contextlib, glob, os, shutil, signal, subprocess, sys, time
 top, home, beside = sys.argv[1:]
 def git(*arguments, cwd='.'):
     return subprocess.run(['git', *arguments], cwd=cwd, capture_output=True, text=True).stdout.strip()
+"""
+FILL = """
+with open('rest', 'wb', buffering=0) as rest:
+    for size in (1 << 20, 1 << 12, 1):
+        with contextlib.suppress(OSError):
+            while rest.write(bytes(size)):
+                pass
+open('app.py', 'w').write('gone')
 """
 CANARY = "canary-of-the-environment"
 
@@ -182,6 +191,21 @@ def _nothing_is_left(place: Place, bench: Bench) -> None:
         last = str(dao.tasks.get(bench.task.id).info["transcripts"][-1])
     assert CANARY not in last
     assert len(last) < 200_000  # twice what is kept of a stream, escaped
+
+
+@pytest.mark.parametrize("mode", [IsolationMode.OFF, IsolationMode.AUTO])
+def test_a_tool_that_fills_the_disk_is_stopped(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch, mode: IsolationMode
+) -> None:
+    """The disk of the worktrees is full to the last byte: nothing of it goes in, and the next one has room again."""
+    with small_disk(tmp_path / "disk", megabytes=16) as disk:
+        monkeypatch.setenv("ACMS_HOME", str(disk))
+        place = Place(tmp_path / "place", empty_database, mode)
+        case = {"script": FILL, "ends": "failed"}
+        assert _end(place, place.bench, case)[0] != "edit"
+        _nothing_is_left(place, place.bench)
+        assert _end(place, place.bench, {"script": EDIT, "ends": "edit"})[0] == "edit"
+        assert place.around.hashed() == place.before
 
 
 @pytest.mark.parametrize("name", ["claims-success-changes-nothing", "writes-to-the-system"])

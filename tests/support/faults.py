@@ -259,6 +259,7 @@ expected_exit_codes = [0, 1]
 task_kinds = ["implementation"]
 domains = ["python", "lint"]
 changes_files = true
+deterministic = true
 
 [patterns.lint-fix]
 title = "Apply ruff's fixes"

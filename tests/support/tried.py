@@ -13,7 +13,7 @@ from typing import Any
 from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
 from operated import leave
 
-from prefect_acms.blocks.config import GateSettings
+from prefect_acms.blocks.config import EnvironmentSettings, GateSettings, IsolationMode
 from prefect_acms.blocks.guardrails import GuardrailSettings, ReviewSettings
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.ledger import LedgerRow
@@ -139,7 +139,9 @@ class Flagged(Tried):
     def __init__(self, folder: Path, url: str, **settings: Any) -> None:
         self.flag = folder / "flag"
         gates = GateSettings(lint_enabled=False, unit=("sh", "-c", f"! (test -e {self.flag} && grep -q 'A = 2' a.py)"))
-        super().__init__(folder, url, gates=gates, **settings)
+        # an isolated gate would not see the flag
+        open_to_all = EnvironmentSettings(isolation=IsolationMode.OFF)
+        super().__init__(folder, url, gates=gates, environment=open_to_all, **settings)
         diff = self.diff(a="import os\n\nA = 2\n")
         self.flag.touch()
         if settings:
