@@ -17,6 +17,7 @@ _SET = re.compile(r"\\.|\[([!^]?)(\]?)([^\]]*)")
 _RANGE = re.compile(r"(.)-(.)")
 
 
+@lru_cache(maxsize=4096)  # the same few are read again with each policy that is made of others
 def readable_glob(pattern: str) -> str:
     """The pattern, if it can match a path; raises ValueError: a pattern that matches nothing would protect nothing."""
     bare = pattern.removeprefix("!")
