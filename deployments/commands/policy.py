@@ -54,8 +54,8 @@ def show(path: Path | None, base: str, config: Path | None, *, as_json: bool) ->
     if as_json:
         emit_records(found)
     else:
-        rows = [(one.setting, _value(one.value), one.source, one.note) for one in found]
-        emit_table(("SETTING", "VALUE", "FROM", "NOTE"), rows, "There is no setting.")
+        rows = [(one.setting, one.source, one.note, _value(one.value)) for one in found]
+        emit_table(("SETTING", "FROM", "NOTE", "VALUE"), rows, "There is no setting.")
 
 
 @policy.command()
