@@ -111,14 +111,10 @@ def retry(patch: str, operator: str, reason: str, database_url: str | None, *, a
     The old one is dropped once the new one is kept. The exit code is 1 if it is not kept, or can't be tried at all. The
     JSON has the keys id, entry_id, state, commit and reason.
     """
-    from prefect_acms.deployments.existing import existing_store
-    from prefect_acms.deployments.lookup import find_entry
-    from prefect_acms.deployments.output import emit_retrial
-    from prefect_acms.tasks.orders import signed
+    from prefect_acms.deployments.answering import answer
     from prefect_acms.tasks.retrials import retry_patch
 
-    store, by = existing_store(database_url), signed(operator, reason)
-    return emit_retrial(retry_patch(store, find_entry(store, patch).id, by), as_json=as_json)
+    return answer(retry_patch, patch, operator=operator, reason=reason, database_url=database_url, as_json=as_json)
 
 
 @quarantine.command()
@@ -131,11 +127,7 @@ def drop(patch: str, operator: str, reason: str, database_url: str | None, *, as
 
     The JSON has the keys id, entry_id, state, commit and reason.
     """
-    from prefect_acms.deployments.existing import existing_store
-    from prefect_acms.deployments.lookup import find_entry
-    from prefect_acms.deployments.output import emit_retrial
-    from prefect_acms.tasks.orders import signed
+    from prefect_acms.deployments.answering import answer
     from prefect_acms.tasks.retrials import drop_quarantined
 
-    store, by = existing_store(database_url), signed(operator, reason)
-    return emit_retrial(drop_quarantined(store, find_entry(store, patch).id, by), as_json=as_json)
+    return answer(drop_quarantined, patch, operator=operator, reason=reason, database_url=database_url, as_json=as_json)

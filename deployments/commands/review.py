@@ -115,16 +115,19 @@ def approve(patch: str, operator: str, reason: str, database_url: str | None, *,
     has moved on since, the approval is refused with exit code 1, and a new patch waits in its place. The exit code is 1
     as well if the gates object. The JSON has the keys id, entry_id, state, commit and reason.
     """
-    from prefect_acms.deployments.existing import existing_store
-    from prefect_acms.deployments.lookup import find_entry
-    from prefect_acms.deployments.output import emit_retrial
-    from prefect_acms.tasks.orders import signed
+    from prefect_acms.deployments.answering import answer
     from prefect_acms.tasks.retrials import approve_patch
     from prefect_acms.tasks.reviews import expire_reviews
 
-    store, by = existing_store(database_url), signed(operator, reason)
-    expire_reviews(store)
-    return emit_retrial(approve_patch(store, find_entry(store, patch).id, by), as_json=as_json)
+    return answer(
+        approve_patch,
+        patch,
+        operator=operator,
+        reason=reason,
+        database_url=database_url,
+        as_json=as_json,
+        first=expire_reviews,
+    )
 
 
 @review.command()
@@ -137,13 +140,16 @@ def reject(patch: str, operator: str, reason: str, database_url: str | None, *, 
 
     The JSON has the keys id, entry_id, state, commit and reason.
     """
-    from prefect_acms.deployments.existing import existing_store
-    from prefect_acms.deployments.lookup import find_entry
-    from prefect_acms.deployments.output import emit_retrial
-    from prefect_acms.tasks.orders import signed
+    from prefect_acms.deployments.answering import answer
     from prefect_acms.tasks.retrials import reject_patch
     from prefect_acms.tasks.reviews import expire_reviews
 
-    store, by = existing_store(database_url), signed(operator, reason)
-    expire_reviews(store)
-    return emit_retrial(reject_patch(store, find_entry(store, patch).id, by), as_json=as_json)
+    return answer(
+        reject_patch,
+        patch,
+        operator=operator,
+        reason=reason,
+        database_url=database_url,
+        as_json=as_json,
+        first=expire_reviews,
+    )
