@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import median
 
 from prefect_acms.blocks.guardrails import GuardrailSettings, PatchLimits
-from prefect_acms.tasks.git import DIFF_FORM, Repository
 from prefect_acms.tasks.patches import validate_patch
+from prefect_acms.tasks.repository import DIFF_FORM, Repository
 
 SIZES: tuple[tuple[str, int, int], ...] = (
     ("1 line", 1, 1),

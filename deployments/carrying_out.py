@@ -18,7 +18,7 @@ from prefect_acms.flows.foreground import Listener
 from prefect_acms.flows.outcome import Outcome
 from prefect_acms.flows.pipeline import run_pipeline
 from prefect_acms.flows.resume import resume_pipeline
-from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.summary import build_summary
 from prefect_acms.tasks.summary_model import Summary
 

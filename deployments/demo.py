@@ -15,9 +15,10 @@ from prefect_acms.blocks.config import EnvironmentSettings
 from prefect_acms.canonical.errors import InvalidValue
 from prefect_acms.dao.home import can_be_written
 from prefect_acms.tasks.environment import environment_for
-from prefect_acms.tasks.git import AUTHOR_EMAIL, AUTHOR_NAME, Repository, git_program, run_git
+from prefect_acms.tasks.git import git_program, run_git
 from prefect_acms.tasks.junit import BAD, outcomes_of, pytest_arguments, read_junit
 from prefect_acms.tasks.processes import run_process
+from prefect_acms.tasks.repository import AUTHOR_EMAIL, AUTHOR_NAME, Repository
 from prefect_acms.tasks.summary_model import Summary
 
 SAMPLE = Path(__file__).parent / "demo_repository"

@@ -18,10 +18,10 @@ from prefect_acms.tasks.documents import read_bytes
 from prefect_acms.tasks.environment import environment_for
 from prefect_acms.tasks.gate_finding import find_gates
 from prefect_acms.tasks.gates import GateCommand
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.policies import repository_policy
 from prefect_acms.tasks.profiles import load_profiles
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.review_policy import UNKNOWN_MAKER, Maker
 from prefect_acms.tasks.tightening import tightened
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect_acms.canonical.errors import NotARepository, RepositoryUnfit
 from prefect_acms.deployments.existing import existing_store
 from prefect_acms.deployments.lookup import find_run
-from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.summary import build_summary
 from prefect_acms.tasks.summary_model import Summary
 

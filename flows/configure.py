@@ -18,11 +18,12 @@ from prefect_acms.tasks.artifacts import publish_start
 from prefect_acms.tasks.documents import read_report, write_atomically
 from prefect_acms.tasks.driving import Attempt, Drive, drive_run, phase, shared_store
 from prefect_acms.tasks.ending import end_run
-from prefect_acms.tasks.git import Repository, run_git, text_of
+from prefect_acms.tasks.git import run_git, text_of
 from prefect_acms.tasks.isolation import require_isolation
 from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.policies import policy_record, repository_policy
 from prefect_acms.tasks.profiles import load_profiles
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.sources import load_sources
 from prefect_acms.tasks.stored_plans import stored_plan
 

@@ -35,11 +35,11 @@ from prefect_acms.tasks.closing import write_run_reports
 from prefect_acms.tasks.driving import Drive, release_run
 from prefect_acms.tasks.ending import end_run, remove_worktrees
 from prefect_acms.tasks.faults import stops_run
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.leases import driver_of
 from prefect_acms.tasks.locks import repository_lock
 from prefect_acms.tasks.prefect_server import UNREACHABLE
 from prefect_acms.tasks.recovery import completed_phases
+from prefect_acms.tasks.repository import Repository
 
 INTERRUPTED = "interrupted"
 

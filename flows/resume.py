@@ -27,10 +27,10 @@ from prefect_acms.tasks.bridge import (
 )
 from prefect_acms.tasks.closing import close_run
 from prefect_acms.tasks.driving import Attempt, drive_run, release_run, shared_store
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.leases import driver_of, recorded_driver
 from prefect_acms.tasks.prefect_mending import mend_prefect
 from prefect_acms.tasks.recovery import completed_phases, recover
+from prefect_acms.tasks.repository import Repository
 
 
 @flow(

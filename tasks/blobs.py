@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from prefect_acms.tasks.git import Repository, names_of, run_git
+from prefect_acms.tasks.git import names_of, run_git
+from prefect_acms.tasks.repository import Repository
 
 
 def contents_of(repository: Repository, revision: str, paths: Iterable[str]) -> dict[str, bytes]:

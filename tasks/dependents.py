@@ -8,7 +8,7 @@ from datetime import datetime
 
 from prefect_acms.canonical.errors import RevertConflict, RollbackRefused
 from prefect_acms.dao.ledger import LedgerRow
-from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.reverts import first_in_the_way, in_order, reverted_trees
 
 ASKED = "asked for"

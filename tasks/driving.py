@@ -29,12 +29,12 @@ from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store, UnitOfWork, open_store
 from prefect_acms.dao.unit import Fence
 from prefect_acms.tasks.baseline import Baseline
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.leases import Lease, driver_of, recorded_driver, this_driver
 from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.policies import RepositoryPolicy, repository_policy
 from prefect_acms.tasks.processes import signal_group, stop_process, watched
 from prefect_acms.tasks.profiles import Toolbox, load_profiles
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.survivors import stop_survivors, wait_for_git
 from prefect_acms.tasks.tightening import tightened
 from prefect_acms.tasks.waits import Waits

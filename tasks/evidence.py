@@ -39,8 +39,8 @@ from prefect_acms.tasks.evidence_model import (
     ToolCall,
     statement_of,
 )
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.landing import Landed
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.summary_records import gate_record, patch_record
 from prefect_acms.tasks.summary_rows import Rows, read_rows
 

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from prefect_acms.tasks.evidence_checks import PREDICATE
 from prefect_acms.tasks.evidence_file import Damage
 from prefect_acms.tasks.evidence_model import Patch, Statement
-from prefect_acms.tasks.git import Repository, run_git, text_of
+from prefect_acms.tasks.git import run_git, text_of
+from prefect_acms.tasks.repository import Repository
 
 
 def commit_object(repository: Repository, commit: str) -> bytes | None:

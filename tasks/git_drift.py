@@ -15,8 +15,9 @@ from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.tasks.drift import Drift, DriftKind
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.git import OUR_MARK, Repository, run_git, text_of
+from prefect_acms.tasks.git import run_git, text_of
 from prefect_acms.tasks.reports.text import count
+from prefect_acms.tasks.repository import OUR_MARK, Repository
 
 STALE_SEC = 10.0
 """Seconds after which a lock file is not that of a git command that just runs."""

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from prefect_acms.tasks.blobs import contents_of
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.integrity_comments import suppressions_added
 from prefect_acms.tasks.integrity_machinery import machinery_changed
 from prefect_acms.tasks.integrity_rules import ChangedFile, IntegrityFinding, IntegrityRule
 from prefect_acms.tasks.integrity_settings import settings_changed
 from prefect_acms.tasks.integrity_tests import weakened_tests
+from prefect_acms.tasks.repository import Repository
 
 __all__ = ["IntegrityFinding", "IntegrityRule", "integrity_findings"]
 

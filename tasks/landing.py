@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from prefect_acms.dao.gaps import GapRow
 from prefect_acms.dao.runs import RunRow
-from prefect_acms.tasks.git import Repository, run_git, text_of
+from prefect_acms.tasks.git import run_git, text_of
+from prefect_acms.tasks.repository import Repository
 
 REVERTS = "ACMS-Reverts"
 """Trailer of a commit that takes another one back."""

@@ -14,10 +14,10 @@ from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store
 from prefect_acms.tasks.drift import Drift, DriftKind
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.git_drift import strange_commits, worktrees_home
 from prefect_acms.tasks.leases import recorded_driver
 from prefect_acms.tasks.repairs import Repairs, places_of
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.standing import Standing, standing_of
 from prefect_acms.tasks.telling import Found
 

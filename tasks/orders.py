@@ -17,8 +17,8 @@ from prefect_acms.dao.service import StateDao
 from prefect_acms.dao.store import Store, UnitOfWork
 from prefect_acms.tasks.branch_moves import BranchMove, back_without_rows
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.leases import driver_of
+from prefect_acms.tasks.repository import Repository
 
 
 class By(TypedDict):

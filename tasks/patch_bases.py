@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prefect_acms.tasks.blobs import read_blobs
-from prefect_acms.tasks.git import Repository, names_of, run_git
+from prefect_acms.tasks.git import names_of, run_git
 from prefect_acms.tasks.patch_paths import collated, plain_spelling
 from prefect_acms.tasks.patch_readers import Counts, counts_in
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.scratch import scratch_folder
 
 SYMLINK, SUBMODULE = "120000", "160000"

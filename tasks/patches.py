@@ -9,7 +9,6 @@ from hashlib import sha256
 from prefect_acms.blocks.guardrails import PatchLimits, PathRules
 from prefect_acms.canonical.errors import PatchDoesNotApply
 from prefect_acms.tasks.diffs import NotADiff
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.patch_bases import PatchBase
 from prefect_acms.tasks.patch_contents import check_lines, check_syntax
 from prefect_acms.tasks.patch_effects import Effects
@@ -18,6 +17,7 @@ from prefect_acms.tasks.patch_images import image_of
 from prefect_acms.tasks.patch_readers import ParsedPatch, compare_with_unidiff, parse_patch, read_patch
 from prefect_acms.tasks.patch_rules import FORMAT, SCOPE, Rule, Violation
 from prefect_acms.tasks.patch_secrets import known_secrets, likely_secrets
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.worktrees import Worktree
 
 __all__ = ["ParsedPatch", "Rule", "Validation", "Violation", "apply_validated", "parse_patch", "validate_patch"]

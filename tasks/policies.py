@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from prefect_acms.blocks.guardrails import GuardrailSettings, Tightening
 from prefect_acms.canonical.errors import InvalidDocument
 from prefect_acms.tasks.documents import parse_document, read_toml, toml_of
-from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.repository import Repository
 
 OWN_FILE = "acms.toml"
 PROJECT_FILE = "pyproject.toml"

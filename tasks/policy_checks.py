@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.tasks.gates import GateCommand
-from prefect_acms.tasks.git import Repository, run_git, text_of
+from prefect_acms.tasks.git import run_git, text_of
 from prefect_acms.tasks.patch_rules import FORMAT, Rule
 from prefect_acms.tasks.patches import Validation
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.review_policy import SETTINGS, Maker, Saying, Verdict, facts_of, sayings, validated_under
 from prefect_acms.tasks.scratch import scratch_folder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect_acms.canonical.patch import PatchState
 from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.repository import Repository
 
 
 def kept_ref(entry: LedgerRow) -> str:

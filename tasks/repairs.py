@@ -18,7 +18,6 @@ from prefect_acms.tasks.drift import Drift, DriftKind
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.ending import put_worktree_away
 from prefect_acms.tasks.file_drift import missing_reports, strange_trail
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.git_drift import (
     PUT_AWAY,
     left_branches,
@@ -31,6 +30,7 @@ from prefect_acms.tasks.git_drift import (
 from prefect_acms.tasks.leases import recorded_driver
 from prefect_acms.tasks.locks import repository_lock
 from prefect_acms.tasks.reports.text import count
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.rollback_drift import cut_off_rollbacks, record_cut_off
 from prefect_acms.tasks.standing import Standing
 from prefect_acms.tasks.survivors import processes_of_runs, stop_survivors

@@ -31,11 +31,11 @@ from prefect_acms.tasks.commits import commits_of
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.ending import end_patches
 from prefect_acms.tasks.gaps import Gap
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.orders import By, require_undriven
 from prefect_acms.tasks.overrides import override
 from prefect_acms.tasks.preparation import baseline_of
 from prefect_acms.tasks.quarantine import forget_tree
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.reverts import carried_tree, is_checked_out
 from prefect_acms.tasks.reviews import Decision, decide, is_open, review_of
 from prefect_acms.tasks.run_files import refresh_files

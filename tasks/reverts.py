@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from prefect_acms.canonical.errors import MergeConflict, RevertConflict
-from prefect_acms.tasks.git import Repository, run_git, text_of
+from prefect_acms.tasks.git import run_git, text_of
+from prefect_acms.tasks.repository import Repository
 
 
 def reverted_tree(repository: Repository, commit: str, head: str, when: datetime) -> str:

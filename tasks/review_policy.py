@@ -12,12 +12,12 @@ from prefect_acms.blocks.guardrails import GuardrailSettings, Integrity, ReviewS
 from prefect_acms.blocks.tool_spec import Tier, ToolSpec
 from prefect_acms.canonical.test_gate import GateType
 from prefect_acms.tasks.gates import GateCommand
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.guardrails import covered_in_any_case
 from prefect_acms.tasks.integrity import IntegrityFinding, integrity_findings
 from prefect_acms.tasks.patches import Validation, validate_patch
 from prefect_acms.tasks.policies import POLICY_FILES, policy_changes
 from prefect_acms.tasks.reports.text import count
+from prefect_acms.tasks.repository import Repository
 
 TESTS = frozenset({GateType.UNIT, GateType.INTEGRATION})
 """The gates that see whether the code still does what it did."""

@@ -12,10 +12,10 @@ from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.store import Store, UnitOfWork
 from prefect_acms.tasks.drift import Drift, DriftKind
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.landing import REVERTS
 from prefect_acms.tasks.orders import take_in_hand
 from prefect_acms.tasks.reports.text import count
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.rollback_sites import HEADS, ROLLBACKS, TRAILER
 from prefect_acms.tasks.rollbacks import OPERATOR, notify, record
 

@@ -9,7 +9,7 @@ from itertools import count
 from prefect_acms.canonical.errors import InvalidValue, RollbackRefused
 from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.tasks.driving import Drive
-from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.reverts import in_order, is_checked_out
 from prefect_acms.tasks.rollback_targets import Target
 from prefect_acms.tasks.whereabouts import Whereabouts

@@ -9,8 +9,8 @@ from prefect_acms.canonical.errors import AcmsError, NotARepository, RepositoryU
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.dao.outbox import Outbox
 from prefect_acms.dao.store import Store
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.reports import write_reports
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.summary import build_summary
 
 _log = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ from pathlib import Path
 from prefect_acms.blocks.config import PipelineConfig
 from prefect_acms.canonical.errors import CyclicPlan, InvalidDocument, InvalidValue
 from prefect_acms.dao.store import Store
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.ordering import cycle_of, drawn, in_order
 from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.planning import read_plan, validate_plan
 from prefect_acms.tasks.plans import Plan
+from prefect_acms.tasks.repository import Repository
 
 
 def stored_plan(config: PipelineConfig, repository: Repository, store: Callable[[], Store]) -> Plan:

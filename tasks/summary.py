@@ -9,8 +9,8 @@ from prefect_acms.canonical.gap import GapState, GapTrigger
 from prefect_acms.canonical.patch import PatchState
 from prefect_acms.dao.store import Store
 from prefect_acms.dao.tasks import TaskRow
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.landing import Landed, Made, landed_commits
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.summary_model import Counts, GapRecord, Reason, Summary, ToolRecord
 from prefect_acms.tasks.summary_records import (
     gap_record,

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.store import UnitOfWork
-from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.rollback_sites import TRAILER
 from prefect_acms.tasks.whereabouts import NAMED
 

@@ -13,9 +13,9 @@ from prefect_acms.canonical.events import Notice
 from prefect_acms.canonical.machine import Severity
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.dao.store import Store
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.merge_verdicts import judged_merge
 from prefect_acms.tasks.merges import Merge, merge_of
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.rollback_records import rollback
 from prefect_acms.tasks.run_files import refresh_files
 from prefect_acms.tasks.visiting import visited

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from prefect_acms.dao.ledger import LedgerRow
-from prefect_acms.tasks.git import DIFF_FORM, Repository, run_git, text_of
+from prefect_acms.tasks.git import run_git, text_of
+from prefect_acms.tasks.repository import DIFF_FORM, Repository
 
 NAMED = re.compile(r"^\s*ACMS-Patch: (\S+)\s*$", re.MULTILINE)
 """A patch in the message of a commit: a trailer, or what a squash has made of one."""

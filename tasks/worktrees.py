@@ -13,7 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 from prefect_acms.canonical.errors import GitFailed, PatchDoesNotApply
-from prefect_acms.tasks.git import OUR_MARK, Repository, names_of, run_git, said, text_of
+from prefect_acms.tasks.git import names_of, run_git, said, text_of
+from prefect_acms.tasks.repository import OUR_MARK, Repository
 
 NEVER_CAPTURED = (
     *("__pycache__/", "*.py[cod]", ".pytest_cache/", ".ruff_cache/", ".mypy_cache/", ".hypothesis/", ".coverage"),

@@ -24,7 +24,7 @@ def demo(into: Path | None, database_url: str | None) -> int:
     from prefect_acms.deployments.demo import disappointments, make_repository, measure, measure_branch, require_room
     from prefect_acms.deployments.output import console
     from prefect_acms.deployments.verdict import show_before_and_after, show_summary
-    from prefect_acms.tasks.git import Repository
+    from prefect_acms.tasks.repository import Repository
 
     require_room(into)
     open_store(database_url)  # what can't be stored is refused before anything is made

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from prefect_acms.tasks.evidence_file import Damage
     from prefect_acms.tasks.evidence_model import Statement
-    from prefect_acms.tasks.git import Repository
+    from prefect_acms.tasks.repository import Repository
 
 
 @click.group(invoke_without_command=True)
@@ -62,7 +62,7 @@ def export(run: str, output: Path | None, database_url: str | None) -> None:
 
 def _repository(top: Path) -> Repository | None:
     from prefect_acms.canonical.errors import NotARepository, RepositoryUnfit
-    from prefect_acms.tasks.git import Repository
+    from prefect_acms.tasks.repository import Repository
 
     try:
         return Repository.open(top)
@@ -134,7 +134,7 @@ def _checked(
 
 
 def _repository_of(path: Path | None) -> Repository | None:
-    from prefect_acms.tasks.git import Repository
+    from prefect_acms.tasks.repository import Repository
 
     return None if path is None else Repository.open(path)
 

@@ -42,8 +42,8 @@ def show(path: Path | None, base: str, config: Path | None, *, as_json: bool) ->
     """
     from prefect_acms.deployments.output import emit_records, emit_table
     from prefect_acms.deployments.policy_subject import commit_of
-    from prefect_acms.tasks.git import Repository
     from prefect_acms.tasks.policies import repository_policy
+    from prefect_acms.tasks.repository import Repository
     from prefect_acms.tasks.tightening import explained
 
     settings = build_config(path, {"config": config})

@@ -29,7 +29,7 @@ def runs(limit: int, repository: Path | None, database_url: str | None, *, as_js
     """
     from prefect_acms.deployments.existing import found_store
     from prefect_acms.deployments.output import emit_records, emit_table
-    from prefect_acms.tasks.git import Repository
+    from prefect_acms.tasks.repository import Repository
     from prefect_acms.tasks.summary_records import listed_run
 
     top = str(Repository.open(repository).top) if repository else None

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from prefect_acms.tasks.git import Repository, run_git, text_of
+from prefect_acms.tasks.git import run_git, text_of
+from prefect_acms.tasks.repository import Repository
 
 PROGRAM = "from prefect_acms.deployments.cli import main; main()"
 

@@ -10,7 +10,8 @@ import pytest
 
 from prefect_acms.canonical.errors import InvalidValue
 from prefect_acms.deployments.demo import RENAMED, make_repository, measure, measure_branch
-from prefect_acms.tasks.git import Repository, run_git
+from prefect_acms.tasks.git import run_git
+from prefect_acms.tasks.repository import Repository
 
 CURED = "tests/test_pricing.py::test_a_member_gets_a_discount"
 

@@ -33,7 +33,7 @@ from prefect_acms.tasks.driving import shared_store
 from prefect_acms.tasks.evidence import evidence_of
 from prefect_acms.tasks.evidence_file import signed_file
 from prefect_acms.tasks.evidence_keys import signer
-from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.repository import Repository
 
 TOOL = """
 words = json.loads({words})

@@ -31,8 +31,8 @@ from prefect_acms.tasks.evidence_checks import problems
 from prefect_acms.tasks.evidence_commits import problems_in
 from prefect_acms.tasks.evidence_file import open_file, signed_file
 from prefect_acms.tasks.evidence_keys import signer
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.pytest_runs import find_pytest, run_pytest
+from prefect_acms.tasks.repository import Repository
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

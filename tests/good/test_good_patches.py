@@ -11,8 +11,8 @@ from patch_cases import PARTED, git
 
 from prefect_acms.blocks.guardrails import GuardrailSettings, PatchLimits
 from prefect_acms.tasks.diffs import read_diff
-from prefect_acms.tasks.git import DIFF_FORM, Repository
 from prefect_acms.tasks.patches import Validation, apply_validated, validate_patch
+from prefect_acms.tasks.repository import DIFF_FORM, Repository
 from prefect_acms.tasks.splitting import split_by_hunk
 from prefect_acms.tasks.worktrees import Worktree, open_worktree
 

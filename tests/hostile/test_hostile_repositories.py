@@ -17,9 +17,9 @@ from surroundings import Surroundings
 
 from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.canonical import errors
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.integrity import integrity_findings
 from prefect_acms.tasks.patches import validate_patch
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.worktrees import open_worktree
 
 PATH = Path(__file__).with_name("repositories.toml")

@@ -18,11 +18,11 @@ from patch_cases import git
 from patch_grammar import CHANGES, EXECUTABLES, FILES, LINKS, SCOPE, Choices, mangled
 
 from prefect_acms.blocks.guardrails import GuardrailSettings, PatchLimits
-from prefect_acms.tasks.git import DIFF_FORM, Repository
 from prefect_acms.tasks.guardrails import outside_scope
 from prefect_acms.tasks.patch_images import image_of
 from prefect_acms.tasks.patch_readers import read_patch
 from prefect_acms.tasks.patches import Validation, validate_patch
+from prefect_acms.tasks.repository import DIFF_FORM, Repository
 
 Snapshot = dict[str, tuple[str, bytes]]
 """Every file by its path: its mode as git has it, and its content; of a link, its target."""

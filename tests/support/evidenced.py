@@ -17,7 +17,7 @@ from prefect_acms.tasks.evidence_checks import problems, read_statement
 from prefect_acms.tasks.evidence_file import Damage, open_file, signed_file
 from prefect_acms.tasks.evidence_keys import signer
 from prefect_acms.tasks.evidence_model import Statement
-from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.repository import Repository
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from prefect_acms.blocks.guardrails import GuardrailSettings, PatchLimits
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.patches import Rule, Validation, validate_patch
+from prefect_acms.tasks.repository import Repository
 
 HOSTILE = Path(__file__).parents[1] / "hostile"
 

@@ -16,7 +16,7 @@ from prefect_acms.dao.store import Store, open_store
 from prefect_acms.tasks.breakers import ToolBreakers
 from prefect_acms.tasks.environment import environment_for
 from prefect_acms.tasks.gaps import Gap
-from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.sources import Scan
 from prefect_acms.tasks.worktrees import Worktree, open_worktree
 

@@ -23,7 +23,8 @@ from prefect_acms.canonical.errors import (
     RefMoved,
     RepositoryUnfit,
 )
-from prefect_acms.tasks.git import Repository, git_program, run_git
+from prefect_acms.tasks.git import git_program, run_git
+from prefect_acms.tasks.repository import Repository
 
 Make = Callable[..., Path]
 Git = Callable[..., str]

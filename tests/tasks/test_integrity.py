@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.integrity import IntegrityFinding, integrity_findings
 from prefect_acms.tasks.integrity_comments import suppressions_added
 from prefect_acms.tasks.integrity_machinery import machinery_changed
 from prefect_acms.tasks.integrity_rules import ChangedFile, IntegrityRule
 from prefect_acms.tasks.integrity_settings import settings_changed
 from prefect_acms.tasks.integrity_tests import weakened_tests
+from prefect_acms.tasks.repository import Repository
 
 TEST = "tests/test_a.py"
 HEAD = "import pytest\nfrom unittest import TestCase, mock\nfrom app import f, g\n"

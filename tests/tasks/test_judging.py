@@ -12,9 +12,9 @@ from prefect_acms.canonical.test_gate import GateType
 from prefect_acms.tasks.environment import environment_for
 from prefect_acms.tasks.gate_finding import find_gates
 from prefect_acms.tasks.gates import GateCommand, GateResult, run_gate
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.judging import GateRun, judge, steps_for, take_step
 from prefect_acms.tasks.junit import TestOutcome
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.worktrees import Worktree, open_worktree
 
 Make = Callable[..., Path]

@@ -18,7 +18,6 @@ from prefect_acms.blocks.globs import covered
 from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.canonical.errors import InvalidDocument
 from prefect_acms.flows.configure import check_config
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.policies import (
     policy_changes,
     policy_record,
@@ -26,6 +25,7 @@ from prefect_acms.tasks.policies import (
     recorded_policy,
     repository_policy,
 )
+from prefect_acms.tasks.repository import Repository
 
 MakeRepository = Callable[[dict[str, str]], Repository]
 

@@ -13,9 +13,9 @@ from shops import ADA, FILES, SPREAD, Shop, ended_shop
 from prefect_acms.blocks.config import EnvironmentSettings
 from prefect_acms.canonical.errors import RegressionUnfit, RunDriven
 from prefect_acms.tasks.bisection import Answer, bisect
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.isolation import isolation_problem
 from prefect_acms.tasks.regressions import find_regression
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.rollback_records import rollback
 
 

@@ -23,9 +23,9 @@ from prefect_acms.canonical.errors import (
     RunDriven,
 )
 from prefect_acms.dao.audit import verify
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.landing import REVERTS, landed_commits
 from prefect_acms.tasks.overrides import override
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.reverts import first_in_the_way, is_checked_out, reverted_tree, reverted_trees, rollback_message
 from prefect_acms.tasks.rollback_sites import TRAILER
 from prefect_acms.tasks.summary import build_summary

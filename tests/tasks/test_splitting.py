@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from prefect_acms.canonical.errors import PatchDoesNotApply
 from prefect_acms.tasks.diffs import read_diff
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.patches import parse_patch
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.splitting import isolate, split_by_file, split_by_hunk
 from prefect_acms.tasks.worktrees import Worktree, open_worktree
 

@@ -20,9 +20,9 @@ from prefect_acms.canonical.worker import WorkerTrigger
 from prefect_acms.canonical.workstream import WorkstreamTrigger
 from prefect_acms.dao.ids import Ids
 from prefect_acms.dao.store import Store, UnitOfWork, open_store
-from prefect_acms.tasks.git import Repository
 from prefect_acms.tasks.reports import summary_markdown
 from prefect_acms.tasks.reports.html import summary_html
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.summary import build_summary
 
 DIFF = b"diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-import os\n+x = 1\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from worktrees import on_disk
 
-from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.worktrees import Worktree, open_worktree
 
 Make = Callable[..., Path]

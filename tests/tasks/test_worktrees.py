@@ -11,7 +11,7 @@ import pytest
 from worktrees import WHEN
 
 from prefect_acms.canonical.errors import GitFailed
-from prefect_acms.tasks.git import Repository
+from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.worktrees import Worktree, adopt_worktree, open_worktree
 
 Make = Callable[..., Path]
