@@ -18,7 +18,7 @@ import httpx
 from campaign_checks import problems_of
 from campaign_inspection import Facts, Inspection, Problem
 from campaign_plans import Plan, drawn
-from campaign_points import Blow, Kind
+from campaign_points import REST, Blow, Kind
 from campaign_processes import ForkServer
 from campaign_records import Record
 from campaign_repositories import SHAPES, Shape
@@ -127,7 +127,7 @@ class Campaign:
         notes = self.folder / f"full-{blow.kind}-{blow.number}"
         site = Site.made(disk / "site", shape, self.database, elsewhere=notes)
         site.attempt(self.server, blow)
-        (disk / "rest").unlink(missing_ok=True)
+        (disk / REST).unlink(missing_ok=True)
         site.attempt(self.server, None)
         plan = Plan(self.seed, blow.number, shape, has_database=True, draws=())
         # git leaves the object that it could not write whole, and removes it with its next gc

@@ -173,9 +173,13 @@ class Watch:
         threading.Event().wait()  # another thread may be the one that takes the signal
 
 
+REST = "rest"
+"""The file that takes what is left of a disk, beside the folder of the site."""
+
+
 def rest_of_disk() -> Path:
-    """The file that takes what is left of the disk, beside the folder of the site."""
-    return Path(os.environ["ACMS_HOME"]).parents[1] / "rest"
+    """Where it lies, for a process of the site."""
+    return Path(os.environ["ACMS_HOME"]).parents[1] / REST
 
 
 def fill_disk() -> None:
