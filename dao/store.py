@@ -195,10 +195,18 @@ class Store:
         """Tell the listeners what was committed; while one thread tells, the others leave it their events."""
         while self._outgoing and self._publishing.acquire(blocking=False):
             try:
-                while self._outgoing:
-                    self._tell(self._outgoing.popleft())
+                self._tell_all()
             finally:
                 self._publishing.release()
+
+    def settle(self) -> None:
+        """Wait until the listeners were told of every commit that was made before, whichever thread tells them."""
+        with self._publishing:
+            self._tell_all()
+
+    def _tell_all(self) -> None:
+        while self._outgoing:
+            self._tell(self._outgoing.popleft())
 
     def _tell(self, events: Sequence[Event]) -> None:
         for listener in self._listeners:
