@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Index, select
+from sqlalchemy import Index, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from prefect_acms.canonical.gap import GAP, GapSeverity
@@ -71,3 +71,9 @@ class GapDao(StateDao[GapRow]):
     def of_workstream(self, workstream_id: str) -> list[GapRow]:
         """The gaps that a workstream takes up."""
         return self._all(select(GapRow).where(GapRow.workstream_id == workstream_id).order_by(GapRow.id))
+
+    def tally(self, run_id: str) -> list[tuple[str | None, str, int]]:
+        """How many gaps of a run are in which state, for each workstream and for none."""
+        columns = GapRow.workstream_id, GapRow.state
+        statement = select(*columns, func.count()).where(GapRow.run_id == run_id).group_by(*columns)
+        return [(workstream, state, number) for workstream, state, number in self._unit.session.execute(statement)]

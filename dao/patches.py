@@ -7,8 +7,9 @@ from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Index, LargeBinary, insert, select
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, defer, mapped_column
 
+from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.reading import Dao
 from prefect_acms.dao.schema import JsonList, Row, at_least, check, to
 
@@ -75,3 +76,9 @@ class PatchDao(Dao[PatchRow]):
     def of_task(self, task_id: str) -> list[PatchRow]:
         """The diffs of a task in the order they were made."""
         return self._all(select(PatchRow).where(PatchRow.task_id == task_id).order_by(PatchRow.id))
+
+    def of_run(self, run_id: str, *, contents: bool = True) -> list[PatchRow]:
+        """The diffs that the ledger of a run is about; without `contents` their bytes are not read, nor to be had."""
+        mine = PatchRow.id.in_(select(LedgerRow.patch_id).where(LedgerRow.run_id == run_id))
+        statement = select(PatchRow).where(mine).order_by(PatchRow.id)
+        return self._all(statement if contents else statement.options(defer(PatchRow.content, raiseload=True)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import Index, String, cast, select
+from sqlalchemy import Index, String, cast, select, tuple_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from prefect_acms.canonical.clock import utc_text
@@ -100,10 +100,18 @@ class RunDao(StateDao[RunRow]):
         statement = select(RunRow).where(RunRow.state.not_in(terminal(RUN))).order_by(RunRow.created_at, RunRow.id)
         return self._all(statement if repo_root is None else statement.where(RunRow.repo_root == str(repo_root)))
 
-    def latest(self, limit: int, repo_root: str | None = None) -> list[RunRow]:
-        """The newest runs first, of one repository or of all."""
+    def latest(
+        self, limit: int, repo_root: str | None = None, *, state: str | None = None, before: RunRow | None = None
+    ) -> list[RunRow]:
+        """The newest runs first: of one repository, in one state, older than that one, or all."""
         statement = select(RunRow).order_by(RunRow.created_at.desc(), RunRow.id.desc()).limit(limit)
-        return self._all(statement if repo_root is None else statement.where(RunRow.repo_root == str(repo_root)))
+        if repo_root is not None:
+            statement = statement.where(RunRow.repo_root == str(repo_root))
+        if state is not None:
+            statement = statement.where(RunRow.state == str(RUN.state(state)))
+        if before is not None:
+            statement = statement.where(tuple_(RunRow.created_at, RunRow.id) < (before.created_at, before.id))
+        return self._all(statement)
 
     def by_flow_run(self, flow_run_id: str) -> RunRow | None:
         """The newest run that a Prefect flow run drives, or None."""

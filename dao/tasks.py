@@ -139,6 +139,11 @@ class TaskDao(StateDao[TaskRow]):
         """The tasks that a worker has claimed: one at most."""
         return self._all(select(TaskRow).where(TaskRow.worker_id == worker_id).order_by(TaskRow.id))
 
+    def claims(self) -> dict[str, str]:
+        """Which worker has claimed which task, in every run."""
+        statement = select(TaskRow.worker_id, TaskRow.id).where(TaskRow.worker_id.is_not(None))
+        return {str(worker): str(task) for worker, task in self._unit.session.execute(statement)}
+
     def by_task_run(self, prefect_task_run_id: str) -> TaskRow | None:
         """The task that a Prefect task run carries out, or None."""
         statement = select(TaskRow).where(TaskRow.prefect_task_run_id == str(prefect_task_run_id))
@@ -159,6 +164,13 @@ class TaskDao(StateDao[TaskRow]):
         edge = task_dependencies.c
         statement = select(TaskRow).join(task_dependencies, edge.depends_on_id == TaskRow.id)
         return self._all(statement.where(edge.task_id == task_id).order_by(TaskRow.id))
+
+    def edges(self, run_id: str) -> list[tuple[str, str]]:
+        """Every pair of a run's task and one that it waits for, sorted."""
+        edge = task_dependencies.c
+        of_run = select(edge.task_id, edge.depends_on_id).join(TaskRow, TaskRow.id == edge.task_id)
+        found = self._unit.session.execute(of_run.where(TaskRow.run_id == run_id).order_by(*edge))
+        return [(str(task), str(other)) for task, other in found]
 
     def gate(self, task_id: str, gate_id: str, role: str = "exit") -> None:
         """Let a gate judge a task: before it starts (`entry`), or before it is completed (`exit`)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import DDL, BigInteger, Index, Integer, String, event, select, text
+from sqlalchemy import DDL, BigInteger, Index, Integer, String, event, func, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from prefect_acms.canonical.machine import Severity
@@ -107,3 +107,14 @@ class TransitionDao(Dao[TransitionRow]):
         """What happened to one entity, oldest first."""
         same = TransitionRow.entity_id == entity_id, TransitionRow.entity_type == entity_type
         return self._all(select(TransitionRow).where(*same).order_by(TransitionRow.transition_id))
+
+    def after(self, transition_id: int, *, run_id: str | None = None, limit: int = 1000) -> list[TransitionRow]:
+        """What was stored after that row, oldest first and at most so many: of one run, or of everything."""
+        statement = select(TransitionRow).where(TransitionRow.transition_id > transition_id)
+        if run_id is not None:
+            statement = statement.where(TransitionRow.run_id == run_id)
+        return self._all(statement.order_by(TransitionRow.transition_id).limit(limit))
+
+    def last_id(self) -> int:
+        """The number of the last row; 0 where there is none."""
+        return self._unit.session.scalar(select(func.max(TransitionRow.transition_id))) or 0

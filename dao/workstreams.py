@@ -93,3 +93,11 @@ class WorkstreamDao(StateDao[WorkstreamRow]):
         edge = workstream_dependencies.c
         statement = select(WorkstreamRow).join(workstream_dependencies, edge.depends_on_id == WorkstreamRow.id)
         return self._all(statement.where(edge.workstream_id == workstream_id).order_by(WorkstreamRow.id))
+
+    def edges(self, run_id: str) -> list[tuple[str, str]]:
+        """Every pair of a run's workstream and one that it waits for, sorted."""
+        edge = workstream_dependencies.c
+        of_run = select(edge.workstream_id, edge.depends_on_id)
+        of_run = of_run.join(WorkstreamRow, WorkstreamRow.id == edge.workstream_id)
+        found = self._unit.session.execute(of_run.where(WorkstreamRow.run_id == run_id).order_by(*edge))
+        return [(str(workstream), str(other)) for workstream, other in found]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from prefect_acms.canonical.gap import GapState, GapTrigger
 from prefect_acms.canonical.patch import PatchState
@@ -11,7 +11,7 @@ from prefect_acms.dao.store import Store
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.landing import Landed, Made, landed_commits
 from prefect_acms.tasks.repository import Repository
-from prefect_acms.tasks.summary_model import Counts, GapRecord, Reason, Summary, ToolRecord
+from prefect_acms.tasks.summary_model import Counts, GapRecord, Reason, Summary, ToolRecord, WorkstreamRecord
 from prefect_acms.tasks.summary_records import (
     gap_record,
     gate_record,
@@ -43,13 +43,24 @@ def build_summary(store: Store, run_id: str, repository: Repository | None = Non
         counts=_counts(gaps, rows),
         reasons=_reasons(gaps),
         phases=tuple(phase_record(row) for row in rows.phases),
-        workstreams=tuple(workstream_record(row, gaps, rows) for row in rows.workstreams),
-        tasks=tuple(task_record(row, rows) for row in rows.tasks),
+        workstreams=tuple(_workstreams(rows, gaps)),
+        tasks=tuple(task_record(row, rows.graph) for row in rows.tasks),
         gaps=gaps,
         patches=tuple(patch_record(entry, rows, landed) for entry in rows.entries),
         gates=tuple(gate_record(row) for row in rows.gates),
         tools=_tools(rows),
     )
+
+
+def _workstreams(rows: Rows, gaps: Sequence[GapRecord]) -> Iterator[WorkstreamRecord]:
+    found = Counter(gap.workstream_id for gap in gaps)
+    resolved = Counter(gap.workstream_id for gap in gaps if _is_proven(gap))
+    for row in rows.workstreams:
+        yield workstream_record(row, rows.graph, gaps=found[row.id], resolved=resolved[row.id])
+
+
+def _is_proven(gap: GapRecord) -> bool:
+    return gap.state == GapState.RESOLVED and gap.commit is not None
 
 
 def _made(rows: Rows) -> list[Made]:
@@ -62,7 +73,7 @@ def _made(rows: Rows) -> list[Made]:
 
 def _counts(gaps: Sequence[GapRecord], rows: Rows) -> Counts:
     states = Counter(gap.state for gap in gaps)
-    proven = sum(gap.state == GapState.RESOLVED and gap.commit is not None for gap in gaps)
+    proven = sum(map(_is_proven, gaps))
     held_back = sum(gap.state == GapState.DEFERRED and rows.ending[gap.id].trigger in HELD_BACK for gap in gaps)
     return Counts(
         found=len(gaps),

@@ -8,7 +8,6 @@ from datetime import datetime
 
 from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.clock import utc_moment
-from prefect_acms.canonical.gap import GapState
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.patch import PatchState
 from prefect_acms.canonical.task import TaskState
@@ -35,7 +34,7 @@ from prefect_acms.tasks.summary_model import (
     ToolRecord,
     WorkstreamRecord,
 )
-from prefect_acms.tasks.summary_rows import Rows
+from prefect_acms.tasks.summary_rows import Graph, Rows
 
 OUTPUT_LINES = 60
 """The end of a failed gate's output is where its verdict stands."""
@@ -106,9 +105,8 @@ def phase_record(row: PhaseRow) -> PhaseRecord:
     )
 
 
-def workstream_record(row: WorkstreamRow, gaps: Sequence[GapRecord], rows: Rows) -> WorkstreamRecord:
-    """One workstream, with the gaps that it was about."""
-    own = [gap for gap in gaps if gap.workstream_id == row.id]
+def workstream_record(row: WorkstreamRow, graph: Graph, *, gaps: int, resolved: int) -> WorkstreamRecord:
+    """One workstream, with the number of gaps that it was about, and of those that are gone."""
     return WorkstreamRecord(
         id=row.id,
         key=str(row.info.get("key", row.name)),
@@ -118,9 +116,9 @@ def workstream_record(row: WorkstreamRow, gaps: Sequence[GapRecord], rows: Rows)
         effort=row.effort,
         priority_score=row.priority_score,
         is_critical=row.is_critical,
-        depends_on=tuple(rows.prerequisites[row.id]),
-        gaps=len(own),
-        resolved=sum(gap.state == GapState.RESOLVED and gap.commit is not None for gap in own),
+        depends_on=tuple(graph.prerequisites.get(row.id, ())),
+        gaps=gaps,
+        resolved=resolved,
         started_at=row.started_at,
         completed_at=row.completed_at,
         duration_sec=_lasted(row.started_at, row.completed_at),
@@ -133,14 +131,13 @@ def tool_of(row: TaskRow) -> str | None:
     return None if row.kind == TaskKind.TEST and not row.info.get("transcripts") else row.tool_id
 
 
-def _order_only(row: TaskRow, rows: Rows) -> list[str]:
+def _order_only(row: TaskRow, graph: Graph) -> list[str]:
     """The tasks that come first and may end badly, as the plan says."""
-    keys = set(row.info.get("order_only", ()))
-    ids = {task.id for task in rows.tasks if task.info.get("key") in keys}
-    return sorted(ids - set(rows.dependencies[row.id]))
+    ids = {task for key in row.info.get("order_only", ()) for task in graph.keyed.get(key, ())}
+    return sorted(ids.difference(graph.dependencies.get(row.id, ())))
 
 
-def task_record(row: TaskRow, rows: Rows) -> TaskRecord:
+def task_record(row: TaskRow, graph: Graph) -> TaskRecord:
     """One task of the DAG, with what it waits for."""
     return TaskRecord(
         id=row.id,
@@ -151,8 +148,8 @@ def task_record(row: TaskRow, rows: Rows) -> TaskRecord:
         tool_id=tool_of(row),
         state=row.state,
         partial=bool(row.info.get("partial")),
-        depends_on=tuple(rows.dependencies[row.id]),
-        comes_after=tuple(_order_only(row, rows)),
+        depends_on=tuple(graph.dependencies.get(row.id, ())),
+        comes_after=tuple(_order_only(row, graph)),
         attempt=row.attempt,
         retry_count=row.retry_count,
         started_at=row.started_at,

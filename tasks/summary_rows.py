@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prefect_acms.canonical.gap import GapSeverity
@@ -20,21 +21,45 @@ from prefect_acms.dao.workstreams import WorkstreamRow
 
 
 @dataclass(frozen=True, slots=True)
+class Graph:
+    """What waits for what in one run, by ids; `keyed` are the tasks by their short name in the plan."""
+
+    prerequisites: Mapping[str, Sequence[str]]
+    dependencies: Mapping[str, Sequence[str]]
+    keyed: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """The rows of one run, sorted; `ending` is the last transition of each entity, by its id."""
 
     run: RunRow
     phases: Sequence[PhaseRow]
     workstreams: Sequence[WorkstreamRow]
-    prerequisites: Mapping[str, Sequence[str]]
     tasks: Sequence[TaskRow]
-    dependencies: Mapping[str, Sequence[str]]
+    graph: Graph
     gaps: Sequence[GapRow]
     entries: Sequence[LedgerRow]
     patches: Mapping[str, PatchRow]
     gates: Sequence[TestGateRow]
     metrics: Mapping[str, ToolMetricRow]
     ending: Mapping[str, TransitionRow]
+
+
+def read_graph(dao: UnitOfWork, run_id: str, tasks: Iterable[TaskRow]) -> Graph:
+    """Read what waits for what; `tasks` are those of the run."""
+    return Graph(
+        prerequisites=_grouped(dao.workstreams.edges(run_id)),
+        dependencies=_grouped(dao.tasks.edges(run_id)),
+        keyed=_grouped((str(task.info["key"]), task.id) for task in tasks if "key" in task.info),
+    )
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    grouped = defaultdict(list)
+    for name, member in pairs:
+        grouped[name].append(member)
+    return dict(grouped)
 
 
 def read_rows(dao: UnitOfWork, run_id: str) -> Rows:
@@ -49,12 +74,11 @@ def read_rows(dao: UnitOfWork, run_id: str) -> Rows:
         run=run,
         phases=sorted(dao.phases.of_run(run_id), key=lambda row: (row.ordinal, row.id)),
         workstreams=workstreams,
-        prerequisites={row.id: sorted(p.id for p in dao.workstreams.prerequisites(row.id)) for row in workstreams},
         tasks=tasks,
-        dependencies={row.id: sorted(d.id for d in dao.tasks.dependencies(row.id)) for row in tasks},
+        graph=read_graph(dao, run_id, tasks),
         gaps=sorted(dao.gaps.of_run(run_id), key=_by_severity),
         entries=entries,
-        patches={entry.patch_id: dao.patches.get(entry.patch_id) for entry in entries},
+        patches={patch.id: patch for patch in dao.patches.of_run(run_id)},
         gates=sorted(dao.test_gates.of_run(run_id), key=lambda row: row.id),
         metrics={tool: row for tool, row in found.items() if row is not None},
         ending={row.entity_id: row for row in dao.transitions.of_run(run_id)},

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from prefect_acms.canonical.errors import InvalidValue
 from prefect_acms.deployments.options import FILE, database_option, json_option
-
-if TYPE_CHECKING:
-    from prefect_acms.dao.store import Store
 
 
 @click.group(invoke_without_command=True)
@@ -35,26 +30,18 @@ def verify(run: str | None, database_url: str | None, *, as_json: bool) -> int:
     exit code is 1 if a chain is broken, and the first bad row is named. The JSON has the keys ok, chains, rows and
     first_bad (null, or chain, seq, transition_id and problem).
     """
-    from prefect_acms.dao import audit as trail
-    from prefect_acms.deployments.existing import existing_store
+    from prefect_acms.deployments.client import AcmsClient
     from prefect_acms.deployments.output import emit_json
     from prefect_acms.tasks.reports.text import count
 
-    store = existing_store(database_url)
-    found = trail.verify(store, _run_id(store, run))
+    found = AcmsClient(database_url).verify(run)
     if as_json:
-        emit_json({"ok": found.ok, **asdict(found)})
+        emit_json(found.model_dump(mode="json"))
     elif found.first_bad is not None:
         raise found.first_bad.error()
     else:
         click.echo(f"Intact: {count(found.rows, 'transition')} in {count(found.chains, 'chain')}.")
     return 0 if found.ok else 1
-
-
-def _run_id(store: Store, run: str | None) -> str | None:
-    from prefect_acms.deployments.lookup import find_run
-
-    return find_run(store, run).id if run else None
 
 
 @audit.command()
@@ -68,9 +55,10 @@ def export(run: str | None, output: Path | None, database_url: str | None) -> No
     """
     from prefect_acms.dao import audit as trail
     from prefect_acms.deployments.existing import existing_store
+    from prefect_acms.deployments.lookup import find_run
 
     store = existing_store(database_url)
-    run_id = _run_id(store, run)
+    run_id = find_run(store, run).id if run else None
     if output is None:
         trail.export(store, run_id, sys.stdout)
         return

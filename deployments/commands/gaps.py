@@ -25,12 +25,10 @@ def gaps(run: str, state: str | None, database_url: str | None, *, as_json: bool
     RUN is its id, a unique part of it, or `latest`. Each gap has the keys id, fingerprint, source, rule_id, title,
     description, category, severity, file_paths, start_line, end_line, state, reason, workstream_id and commit in JSON.
     """
-    from prefect_acms.canonical.machines import MACHINES
+    from prefect_acms.deployments.client import AcmsClient
     from prefect_acms.deployments.output import emit_records, emit_table
-    from prefect_acms.deployments.reading import summary_of
 
-    wanted = MACHINES["gap"].state(state) if state else None
-    found = [gap for gap in summary_of(run, database_url).gaps if wanted in {None, gap.state}]
+    found = AcmsClient(database_url).gaps(run, state=state)
     if as_json:
         emit_records(found)
     else:

@@ -27,12 +27,10 @@ def patches(run: str, state: str | None, database_url: str | None, *, as_json: b
     state, on_branch, commit, files, lines_added, lines_removed, sha256, reason, supersedes, gates, resolves and proof
     in JSON; a proof has before, after, gone, new, command, versions, tree, files and problem.
     """
-    from prefect_acms.canonical.machines import MACHINES
+    from prefect_acms.deployments.client import AcmsClient
     from prefect_acms.deployments.output import emit_records, emit_table
-    from prefect_acms.deployments.reading import summary_of
 
-    wanted = MACHINES["patch_ledger"].state(state) if state else None
-    found = [patch for patch in summary_of(run, database_url).patches if wanted in {None, patch.state}]
+    found = AcmsClient(database_url).patches(run, state=state)
     if as_json:
         emit_records(found)
     else:
@@ -54,11 +52,10 @@ def diff(patch: str, database_url: str | None) -> None:
     PATCH is the id of the patch or of its ledger entry, or a unique part of it. What is piped is byte for byte what
     was stored, so `acms diff PATCH | git apply` works.
     """
-    from prefect_acms.deployments.existing import existing_store
-    from prefect_acms.deployments.lookup import find_patch
+    from prefect_acms.deployments.client import AcmsClient
     from prefect_acms.deployments.output import show_diff
 
-    content = find_patch(existing_store(database_url), patch).content
+    content = AcmsClient(database_url).diff(patch)
     if sys.stdout.isatty():
         show_diff(content.decode("utf-8", errors="replace"))
     else:

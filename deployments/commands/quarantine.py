@@ -35,15 +35,11 @@ def list_quarantined(run: str, database_url: str | None, *, as_json: bool) -> No
     files, lines_added, lines_removed, sha256, supersedes, superseded_by, review, reason, quarantined_at, violations,
     findings, proof, tree, kept_ref and branch in JSON.
     """
-    from prefect_acms.deployments.existing import existing_store
-    from prefect_acms.deployments.lookup import find_run
+    from prefect_acms.deployments.client import AcmsClient
     from prefect_acms.deployments.output import emit_json, emit_table
-    from prefect_acms.tasks.dossiers import BULKY, quarantine_dossiers
+    from prefect_acms.tasks.dossiers import BULKY
 
-    store = existing_store(database_url)
-    run_id = find_run(store, run).id
-    with store.begin(read_only=True) as dao:
-        found = quarantine_dossiers(dao, run_id)
+    found = AcmsClient(database_url).quarantined(run)
     if as_json:
         emit_json([dossier.model_dump(mode="json", exclude=BULKY) for dossier in found])
     else:
@@ -65,16 +61,11 @@ def show(patch: str, database_url: str | None, *, as_json: bool) -> None:
     PATCH is the id of the patch or of its ledger entry, or a unique part of it. The JSON has the keys of `list`, and
     gates (id, type, state, judgement, stdout, stderr), transcripts and diff.
     """
-    from prefect_acms.deployments.existing import existing_store
-    from prefect_acms.deployments.lookup import find_entry
+    from prefect_acms.deployments.client import AcmsClient
     from prefect_acms.deployments.output import emit_json, show_diff
-    from prefect_acms.tasks.dossiers import quarantine_dossier_of
     from prefect_acms.tasks.reports.text import printable
 
-    store = existing_store(database_url)
-    entry = find_entry(store, patch)
-    with store.begin(read_only=True) as dao:
-        dossier = quarantine_dossier_of(dao, entry)
+    dossier = AcmsClient(database_url).evidence(patch)
     if as_json:
         emit_json(dossier.model_dump(mode="json"))
         return

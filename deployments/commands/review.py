@@ -35,17 +35,15 @@ def list_waiting(run: str | None, database_url: str | None, *, as_json: bool) ->
     review (reasons, findings, gates, requested_at, expires_at, sha256, base, tree, decision, operator, reason,
     decided_at) in JSON.
     """
+    from prefect_acms.deployments.client import AcmsClient
     from prefect_acms.deployments.existing import existing_store
-    from prefect_acms.deployments.lookup import find_run
     from prefect_acms.deployments.output import emit_json, emit_table
-    from prefect_acms.tasks.dossiers import BULKY, waiting_dossiers
+    from prefect_acms.tasks.dossiers import BULKY
     from prefect_acms.tasks.reviews import expire_reviews
 
     store = existing_store(database_url)
     expire_reviews(store)
-    run_id = find_run(store, run).id if run else None
-    with store.begin(read_only=True) as dao:
-        found = waiting_dossiers(dao, run_id)
+    found = AcmsClient(store=store).waiting(run)
     if as_json:
         emit_json([dossier.model_dump(mode="json", exclude=BULKY) for dossier in found])
     else:
@@ -69,17 +67,14 @@ def show(patch: str, database_url: str | None, *, as_json: bool) -> None:
     PATCH is the id of the patch or of its ledger entry, or a unique part of it. The JSON has the keys of `list`, and
     diff.
     """
+    from prefect_acms.deployments.client import AcmsClient
     from prefect_acms.deployments.existing import existing_store
-    from prefect_acms.deployments.lookup import find_entry
     from prefect_acms.deployments.output import emit_json, show_diff
-    from prefect_acms.tasks.dossiers import dossier_of
     from prefect_acms.tasks.reviews import expire_reviews
 
     store = existing_store(database_url)
     expire_reviews(store)
-    entry = find_entry(store, patch)
-    with store.begin(read_only=True) as dao:
-        dossier = dossier_of(dao, entry)
+    dossier = AcmsClient(store=store).patch(patch)
     if as_json:
         emit_json(dossier.model_dump(mode="json"))
         return

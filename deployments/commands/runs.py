@@ -27,17 +27,14 @@ def runs(limit: int, repository: Path | None, database_url: str | None, *, as_js
     completed_at, duration_sec, error, quarantine_reason and driver in JSON; branch and head are told by `acms show`
     only. The driver of a run that has not ended is a process, or `nobody`: then `acms resume` goes on with it.
     """
+    from prefect_acms.deployments.client import AcmsClient
     from prefect_acms.deployments.existing import found_store
     from prefect_acms.deployments.output import emit_records, emit_table
     from prefect_acms.tasks.repository import Repository
-    from prefect_acms.tasks.summary_records import listed_run
 
-    top = str(Repository.open(repository).top) if repository else None
+    top = Repository.open(repository).top if repository else None
     store = found_store(database_url)
-    found: list[ListedRun] = []
-    if store is not None:
-        with store.begin(read_only=True) as dao:
-            found = [listed_run(row, store.clock()) for row in dao.runs.latest(limit, repo_root=top)]
+    found = AcmsClient(store=store).runs(repository=top, limit=limit) if store else []
     if as_json:
         emit_records(found)
     else:
@@ -60,11 +57,11 @@ def show(run: str, database_url: str | None, *, as_json: bool) -> None:
 
     RUN is its id, a unique part of it, or `latest`. The JSON is the summary, as in the run's summary.json.
     """
+    from prefect_acms.deployments.client import AcmsClient
     from prefect_acms.deployments.output import emit_json
-    from prefect_acms.deployments.reading import summary_of
     from prefect_acms.deployments.verdict import show_summary
 
-    summary = summary_of(run, database_url)
+    summary = AcmsClient(database_url).summary(run)
     if as_json:
         emit_json(summary.model_dump(mode="json"))
     else:
