@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from prefect_acms.flows.pipeline import acms_pipeline
     from prefect_acms.flows.planning import compile_run_plan
     from prefect_acms.flows.reconcile import reconcile_runs
+    from prefect_acms.flows.resume import acms_resume
     from prefect_acms.flows.rollback import roll_back_patches
     from prefect_acms.flows.summary import summarize_run
     from prefect_acms.flows.sweep import sweep_workers
@@ -29,10 +30,12 @@ _PLACES = {
     "sweep_workers": "sweep",
     "watch_branches": "watch",
     "acms_pipeline": "pipeline",
+    "acms_resume": "resume",
 }
 
 __all__ = [
     "acms_pipeline",
+    "acms_resume",
     "cluster_gaps",
     "compile_run_plan",
     "configure_run",
