@@ -44,7 +44,7 @@ def checks(given_url: str | None = None) -> Iterator[Check]:
     yield _sources()
     yield _home()
     yield _store(given_url)
-    yield _server()
+    yield server_check()
 
 
 def _python() -> Check:
@@ -121,7 +121,8 @@ def _store(given_url: str | None) -> Check:
     return Check("store", "good", f"{shown(url)} at {found}")
 
 
-def _server() -> Check:
+def server_check() -> Check:
+    """Look at the Prefect server that PREFECT_API_URL names, if any."""
     url = os.environ.get("PREFECT_API_URL")
     if not url:
         return Check("prefect server", "good", "embedded: each run brings its own")

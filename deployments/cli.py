@@ -56,6 +56,7 @@ COMMANDS = {
     "regress": Entry("regress", "regress", "Find by bisection which patch of a run broke a test."),
     "watch": Entry("watch", "watch", "Look at branches that runs were merged into, and propose what to roll back."),
     "sweep": Entry("stuck", "sweep", "Move silent workers to where their silence puts them, and end their claims."),
+    "metrics": Entry("metrics", "metrics", "Serve the state of the store to Prometheus."),
     "audit": Entry("audit", "audit", "Verify or export the audit trail."),
     "evidence": Entry("evidence", "evidence", "Export what a run did as a signed file, and check such a file offline."),
     "machines": Entry("machines", "machines", "Show the lifecycles that every state change must obey."),

@@ -22,6 +22,7 @@ from prefect_acms.deployments.cli import cli
 from prefect_acms.deployments.commands.machines import as_dict, table_row
 from prefect_acms.tasks import evidence_model
 from prefect_acms.tasks.documents import schema_of
+from prefect_acms.tasks.metrics import MEASURES
 from prefect_acms.tasks.patterns import PatternFile
 from prefect_acms.tasks.policies import Policy
 from prefect_acms.tasks.reports.writing import schema_text
@@ -43,6 +44,7 @@ def pages() -> Mapping[str, str]:
     return {
         "cli.md": cli_page(),
         "machines.md": machines_page(),
+        "metrics.md": metrics_page(),
         "evidence.schema.json": evidence_model.schema_text(),
         "patterns.schema.json": _schema_page(PatternFile),
         "policy.schema.json": _schema_page(Policy),
@@ -158,6 +160,25 @@ def _edge_lines(machine: Machine) -> Iterator[str]:
     yield from ("| from | to | triggers | severity | guard | sets | operator |", "| --- " * 7 + "|")
     for edge in as_dict(machine)["edges"]:
         yield f"| {' | '.join(cell or ' ' for cell in table_row(edge))} |"
+
+
+def metrics_page() -> str:
+    """The page of the metrics, from their table."""
+    return "\n".join(_metrics_lines()) + "\n"
+
+
+def _metrics_lines() -> Iterator[str]:
+    yield from (NOTE, "", "# Metrics", "")
+    yield "What `acms metrics` serves; [Operate](operations.md#monitoring) says how it is set up."
+    yield ""
+    yield from ("| metric | kind | labels | what it says |", "| --- " * 4 + "|")
+    for measure in MEASURES:
+        labels = ", ".join(f"`{label}`" for label in measure.labels)
+        yield f"| `{measure.name}` | {measure.kind} | {labels or ' '} | {measure.help} |"
+    yield from ("", "Upper bounds of the histograms, in seconds:", "")
+    for measure in MEASURES:
+        if measure.bounds:
+            yield f"- `{measure.name}`: {', '.join(f'{bound:g}' for bound in measure.bounds)}"
 
 
 def write_pages(folder: Path) -> list[Path]:
