@@ -24,10 +24,10 @@ FILES = {"rules": "acms.rules.yml", "dashboard": "grafana.json"}
 @click.option("--dashboard", "wanted", flag_value="dashboard", help="Print a dashboard for Grafana, and serve nothing.")
 @database_option
 def metrics(host: str, port: int, wanted: str | None, database_url: str | None) -> None:
-    """Serve the state of the store to Prometheus until it is interrupted.
+    """Serve the state of the store to Prometheus.
 
-    /metrics has the metrics, /health says that the process lives, and /ready whether the store can be read (503 if
-    not). The store is only looked at: it is neither made nor migrated. Whoever can reach the address can read names of
+    It goes on until it is interrupted. The path /metrics has the metrics, /health says that the process lives, and /ready whether the store can be read
+    (503 if not). The store is only looked at: it is neither made nor migrated. Whoever can reach the address can read names of
     tools and numbers, and nothing of what was done.
     """
     if wanted is not None:
