@@ -26,9 +26,9 @@ FILES = {"rules": "acms.rules.yml", "dashboard": "grafana.json"}
 def metrics(host: str, port: int, wanted: str | None, database_url: str | None) -> None:
     """Serve the state of the store to Prometheus.
 
-    It goes on until it is interrupted. The path /metrics has the metrics, /health says that the process lives, and /ready whether the store can be read
-    (503 if not). The store is only looked at: it is neither made nor migrated. Whoever can reach the address can read names of
-    tools and numbers, and nothing of what was done.
+    It goes on until it is interrupted. The path /metrics has the metrics, /health says that the process lives, and
+    /ready whether the store can be read (503 if not). The store is only looked at: it is neither made nor migrated.
+    Whoever can reach the address can read names of tools and numbers, and nothing of what was done.
     """
     if wanted is not None:
         click.echo(shipped(FILES[wanted]), nl=False)
