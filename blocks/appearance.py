@@ -11,5 +11,7 @@ _LOGOS = (
 
 DOCUMENTATION = HttpUrl("https://pypi.org/project/prefect-acms/")
 FILES_LOGO = HttpUrl(f"{_LOGOS}filesystem.png")
+MAIL_LOGO = HttpUrl(f"{_LOGOS}email.png")
 PROCESS_LOGO = HttpUrl(f"{_LOGOS}process.png")
 SECRET_LOGO = HttpUrl(f"{_LOGOS}secret.png")
+WEBHOOK_LOGO = HttpUrl(f"{_LOGOS}webhook.png")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prefect_acms.blocks.guardrails import GuardrailSettings
+from prefect_acms.blocks.notifications import NotificationSettings
 from prefect_acms.blocks.section import Section
 from prefect_acms.blocks.watch import WatchSettings
 
@@ -218,6 +219,9 @@ class PipelineConfig(BaseModel):
     resilience: ResilienceSettings = Field(default=ResilienceSettings(), description="retries and breakers")
     health: HealthSettings = Field(default=HealthSettings(), description="when silence means stuck or lost")
     execution: ExecutionSettings = Field(default=ExecutionSettings(), description="how the plan is carried out")
+    notifications: NotificationSettings = Field(
+        default=NotificationSettings(), description="who is told what about the run"
+    )
     watch: WatchSettings = Field(default=WatchSettings(), description="how a branch is watched after a merge")
 
     @property

@@ -43,6 +43,7 @@ The class writes the sentence, the raise site passes the facts::
     │   ├── ToolUnavailable           not installed, or no capable tool
     │   ├── ToolTimedOut              killed after its time was over
     │   └── BreakerOpen               its circuit breaker is open
+    ├── ChannelFailed                 a channel of notifications could not be told
     ├── GuardrailViolation            refused by the pattern index or by a limit
     ├── PatchRefused                  the patch did not validate
     └── GitFailed                     a git command failed
@@ -302,6 +303,12 @@ class BreakerOpen(ToolFailed):
     """The circuit breaker of the tool is open."""
 
     sentence = "tool {tool} is held back by its circuit breaker until {until}"
+
+
+class ChannelFailed(AcmsError):
+    """A channel of notifications could not be told, or there is none of that name."""
+
+    sentence = "{channel} could not be told: {problem}"
 
 
 class GuardrailViolation(AcmsError):

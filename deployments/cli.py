@@ -57,6 +57,7 @@ COMMANDS = {
     "watch": Entry("watch", "watch", "Look at branches that runs were merged into, and propose what to roll back."),
     "sweep": Entry("stuck", "sweep", "Move silent workers to where their silence puts them, and end their claims."),
     "metrics": Entry("metrics", "metrics", "Serve the state of the store to Prometheus."),
+    "notify": Entry("notify", "notify", "Try a channel of notifications, and list what could not be told."),
     "audit": Entry("audit", "audit", "Verify or export the audit trail."),
     "evidence": Entry("evidence", "evidence", "Export what a run did as a signed file, and check such a file offline."),
     "machines": Entry("machines", "machines", "Show the lifecycles that every state change must obey."),

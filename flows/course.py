@@ -37,6 +37,7 @@ from prefect_acms.tasks.ending import end_run, remove_worktrees
 from prefect_acms.tasks.faults import stops_run
 from prefect_acms.tasks.leases import driver_of
 from prefect_acms.tasks.locks import repository_lock
+from prefect_acms.tasks.notifications import Notifications
 from prefect_acms.tasks.prefect_server import UNREACHABLE
 from prefect_acms.tasks.recovery import completed_phases
 from prefect_acms.tasks.repository import Repository
@@ -117,8 +118,9 @@ def _require_no_driver(store: Store, repository: Repository, fenced_off: int | N
 async def take_course(drive: Drive) -> State[Any]:
     """Drive a run through the phases that are left; the Prefect state says what its row says, and holds the Outcome."""
     try:
-        with drive.leased(), Outbox(drive.store, drive.run_id, drive.folder / "transitions.jsonl"):
-            await _to_its_end(drive)
+        async with Notifications(drive.store, drive.run_id, drive.config.notifications):
+            with drive.leased(), Outbox(drive.store, drive.run_id, drive.folder / "transitions.jsonl"):
+                await _to_its_end(drive)
         with drive.reading() as dao:
             run = dao.runs.get(drive.run_id)
         return run_state(run, outcome_of(drive))

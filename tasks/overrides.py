@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from prefect_acms.canonical.events import NOTICES, Event, Notice
 from prefect_acms.canonical.overrides import Override
 from prefect_acms.dao.store import Store
+from prefect_acms.tasks.catching_up import tell_news
 from prefect_acms.tasks.orders import CarryOut, Order, in_one_unit, with_branch
 from prefect_acms.tasks.patch_overrides import drop_patch, reset_breaker
 from prefect_acms.tasks.rollbacks import rollback_patch
@@ -72,6 +73,7 @@ def override(store: Store, action: str, entity_id: str, *, operator: str, reason
     run_id = notice.context.run_id
     if run_id is not None:
         refresh_files(store, run_id)
+        tell_news(store, [run_id])
     return Overridden(
         action=order.action.value,
         entity_type=notice.entity_type,

@@ -12,6 +12,7 @@ from prefect_acms.canonical.errors import LostRace, ServerUnavailable
 from prefect_acms.dao.reconciling import RECONCILED, runs_to_compare
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store
+from prefect_acms.tasks.catching_up import tell_news
 from prefect_acms.tasks.drift import Reconciliation
 from prefect_acms.tasks.git_drift import worktrees_home
 from prefect_acms.tasks.leavings import Leavings
@@ -100,6 +101,7 @@ def _concluded(store: Store, runs: Sequence[RunRow], found: Found, server: str |
                 dao.runs.change(run.id, metadata={RECONCILED: run.state})
         if run.id in told and standing is not Standing.DRIVEN:
             refresh_files(store, run.id)
+    tell_news(store, [run.id for run in runs if standing_of(run, store.clock()) is not Standing.DRIVEN])
     return Reconciliation(
         looked_at=len(runs),
         drifts=tuple(found.drifts),

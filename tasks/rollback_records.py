@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_acms.dao.store import Store
+from prefect_acms.tasks.catching_up import tell_news
 from prefect_acms.tasks.orders import signed
 from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.rollback_plans import RollbackPlan, plan_rollback
@@ -109,6 +110,7 @@ def rollback(
         confirm(shown)
     roll_back(store, plan, by)
     refresh_files(store, plan.run.id)
+    tell_news(store, [plan.run.id])
     with store.begin(read_only=True) as dao:
         stored = {step.entry_id: dao.ledger.get(step.entry_id).rollback_compensation or {} for step in shown.steps}
     steps = tuple(step.model_copy(update={"revert": stored[step.entry_id]["revert"]}) for step in shown.steps)

@@ -21,6 +21,7 @@ from prefect_acms.dao.stuck import open_processes, open_workers
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.dao.uet_workers import UetWorkerRow
 from prefect_acms.dao.workers import WorkerRow
+from prefect_acms.tasks.catching_up import tell_news
 from prefect_acms.tasks.gone import is_gone
 from prefect_acms.tasks.health import age_sec, health_of, stored_settings
 from prefect_acms.tasks.leases import driver_of
@@ -37,7 +38,7 @@ MOST_RACES = 5
 def sweep(store: Store, settings: HealthSettings | None = None) -> Swept:
     """Move every worker and process to what its heartbeat says, by the store's clock, and end the claims of the lost.
 
-    Patches that have waited too long for a review are dropped.
+    Patches that have waited too long for a review are dropped, and channels are told what they could not be told.
     What belongs to a run with a living driver is left to that driver. A task is lost together with its run's epoch,
     so that a driver that only slept is fenced off. Safe to do twice, and by several processes at once. What `settings`
     sets goes before what each run was configured with.
@@ -57,6 +58,7 @@ def sweep(store: Store, settings: HealthSettings | None = None) -> Swept:
     events += expire_reviews(store)
     for run_id in sorted({event.context.run_id for event in events if event.context.run_id}):
         refresh_files(store, run_id)
+    tell_news(store)
     return summed(events, left)
 
 

@@ -13,6 +13,7 @@ from prefect_acms.canonical.events import Notice
 from prefect_acms.canonical.machine import Severity
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.dao.store import Store
+from prefect_acms.tasks.catching_up import tell_news
 from prefect_acms.tasks.merge_verdicts import judged_merge
 from prefect_acms.tasks.merges import Merge, merge_of
 from prefect_acms.tasks.repository import Repository
@@ -53,6 +54,7 @@ def watch(store: Store, repository: Path | None = None, settings: WatchSettings 
                 found.append(_looked_at(store, merge))
         except AcmsError as problem:
             problems[run.id] = str(problem)
+    tell_news(store, [watched.run_id for watched in found])
     return Watching(found=tuple(found), known=known, problems=problems)
 
 

@@ -15,18 +15,34 @@ from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 from prefect_acms import blocks
 from prefect_acms.blocks.canonical_store import CanonicalStore
 from prefect_acms.blocks.config import ResilienceSettings
+from prefect_acms.blocks.email import Email
+from prefect_acms.blocks.github_issues import GitHubIssues
 from prefect_acms.blocks.guardrail_policy import GuardrailPolicy
 from prefect_acms.blocks.guardrails import GuardrailSettings, PatchLimits
+from prefect_acms.blocks.notifications import NotificationSettings
+from prefect_acms.blocks.notifier import Notifier
 from prefect_acms.blocks.resilience_policy import ResiliencePolicy
 from prefect_acms.blocks.tool_profile import ToolProfile
 from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.blocks.workspace import Workspace
 
-OURS: tuple[type[Block], ...] = (CanonicalStore, GuardrailPolicy, ResiliencePolicy, ToolProfile, Workspace)
+OURS: tuple[type[Block], ...] = (
+    CanonicalStore,
+    Email,
+    GitHubIssues,
+    GuardrailPolicy,
+    Notifier,
+    ResiliencePolicy,
+    ToolProfile,
+    Workspace,
+)
 
 SLUGS = [
     "acms-canonical-store",
+    "acms-email",
+    "acms-github-issues",
     "acms-guardrail-policy",
+    "acms-notifier",
     "acms-resilience-policy",
     "acms-tool-profile",
     "acms-workspace",
@@ -110,6 +126,15 @@ SAVED: list[tuple[Block, dict[str, Any]]] = [
         ToolProfile(tool_id="black", command=("{acms_python}", "-m", "black", "{files}"), domains=("python",)),
         {"tool_id": "black", "command": ("{acms_python}", "-m", "black", "{files}"), "domains": ("python",)},
     ),
+    (
+        Email(server="mail", username="a", password="hunter2", sender="a@b.c", recipients=["d@e.f"]),  # noqa: S106 - of nobody
+        {"port": 587, "recipients": ["d@e.f"]},
+    ),
+    (GitHubIssues(repository="example/shop", token="hunter2"), {"labels": ["acms"]}),  # noqa: S106 - of nobody
+    (
+        Notifier(settings=NotificationSettings(channels=("slack-webhook/on-call",))),
+        {"settings": NotificationSettings(channels=("slack-webhook/on-call",))},
+    ),
     (Workspace(repository="https://example.com/a.git", credentials="hunter2"), {"branch": None}),
 ]
 
@@ -121,7 +146,7 @@ def test_a_saved_block_comes_back_as_it_was(block: Block, facts: dict[str, Any])
     block.save("mine", overwrite=True)
     loaded = type(block).load("mine")
     assert {name: getattr(loaded, name) for name in facts} == facts
-    for name in ("url", "credentials"):
+    for name in ("url", "credentials", "password", "token"):
         if hasattr(block, name):
             assert getattr(loaded, name).get_secret_value() == getattr(block, name).get_secret_value()
 
