@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from prefect_acms.blocks.events import EventSettings
 from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.blocks.notifications import NotificationSettings
 from prefect_acms.blocks.section import Section
@@ -222,6 +223,7 @@ class PipelineConfig(BaseModel):
     notifications: NotificationSettings = Field(
         default=NotificationSettings(), description="who is told what about the run"
     )
+    events: EventSettings = Field(default=EventSettings(), description="what Prefect is told by events")
     watch: WatchSettings = Field(default=WatchSettings(), description="how a branch is watched after a merge")
 
     @property

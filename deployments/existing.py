@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect_acms.canonical.errors import StoreUnavailable
+from prefect_acms.canonical.events import Event
 from prefect_acms.dao import migration
 from prefect_acms.dao.connections import shown
 from prefect_acms.dao.home import database_url
@@ -11,8 +14,19 @@ from prefect_acms.dao.store import Store, open_store
 
 def found_store(given: str | None) -> Store | None:
     """The store, or None where there is none yet."""
-    there_is_none = migration.current(database_url(given)) in {None, "base"}
-    return None if there_is_none else open_store(given)
+    if migration.current(database_url(given)) in {None, "base"}:
+        return None
+    store = open_store(given)
+
+    def begin(events: Sequence[Event]) -> None:
+        # Only who writes needs Prefect for it.
+        from prefect_acms.tasks.event_sending import begin_sending
+
+        if begin_sending(store, events):
+            unsubscribe()
+
+    unsubscribe = store.subscribe(begin)
+    return store
 
 
 def existing_store(given: str | None) -> Store:

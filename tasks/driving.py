@@ -29,6 +29,7 @@ from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store, UnitOfWork, open_store
 from prefect_acms.dao.unit import Fence
 from prefect_acms.tasks.baseline import Baseline
+from prefect_acms.tasks.event_sending import send_events
 from prefect_acms.tasks.leases import Lease, driver_of, recorded_driver, this_driver
 from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.policies import RepositoryPolicy, repository_policy
@@ -191,6 +192,7 @@ def shared_store(given: str | None = None) -> Store:
         if url not in _STORES:
             clean_logs()
             _STORES[url] = open_store(url)
+            send_events(_STORES[url])
         return _STORES[url]
 
 

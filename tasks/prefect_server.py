@@ -27,6 +27,7 @@ from prefect.settings import (
 )
 
 from prefect_acms.canonical.errors import ServerUnavailable
+from prefect_acms.tasks.following import close_followers
 
 UNREACHABLE = (httpx.HTTPError, PrefectException, OSError)
 """What comes out of Prefect's client when the server does not do what it was asked for; OSError holds TimeoutError."""
@@ -73,7 +74,7 @@ async def server_trouble(within: float = ANSWER_SEC) -> Exception | None:
     try:
         # With settings of its own it is a client of its own, whose connections nobody else waits for.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-            asked = get_client(httpx_settings={"timeout": within, "verify": _trust()})
+            asked = get_client(httpx_settings={"timeout": within, "verify": trust()})
             async with asyncio.timeout(within), asked as client:
                 return await client.api_healthcheck()
     except (*UNREACHABLE, RuntimeError) as trouble:
@@ -102,19 +103,24 @@ async def patience() -> AsyncIterator[None]:
         PREFECT_CLIENT_MAX_RETRIES: min(RETRIES, PREFECT_CLIENT_MAX_RETRIES.value()),
         PREFECT_API_REQUEST_TIMEOUT: min(REQUEST_SEC, PREFECT_API_REQUEST_TIMEOUT.value()),
     }
-    ours = {"event_hooks": {"response": [_take_our_own_time]}, "verify": _trust()}
+    ours = {"event_hooks": {"response": [_take_our_own_time]}, "verify": trust()}
     with temporary_settings(most):
         async with AsyncClientContext(httpx_settings=ours):
             yield
 
 
 async def _take_our_own_time(response: httpx.Response) -> None:
+    ask_no_patience(response)
+
+
+def ask_no_patience(response: httpx.Response) -> None:
+    """Take out of a response how long the server asks to be waited for."""
     for name in ("Retry-After", "Prefect-Maintenance"):
         response.headers.pop(name, None)
 
 
 @cache
-def _trust() -> ssl.SSLContext:
+def trust() -> ssl.SSLContext:
     """Whom TLS trusts, as Prefect's settings have it; read once, since that takes each client 20 ms."""
     own = PREFECT_API_SSL_CERT_FILE.value()
     context = ssl.create_default_context(cafile=own) if own else httpx.create_ssl_context()
@@ -153,6 +159,7 @@ def hand_over() -> bool:
     Then the process must not end as usual: Prefect's workers wait at exit for as long as it takes, which with the
     server away is about five seconds an event. An embedded server is never left.
     """
+    close_followers()
     if not PREFECT_API_URL.value() or _sent(_GLANCE_SEC):
         return True
     return asyncio.run(server_trouble()) is None and _sent(FAREWELL_SEC)
