@@ -94,6 +94,13 @@ class ReviewSettings(Section):
         allow_inf_nan=False,
         description="seconds after which a patch that nobody has looked at is dropped",
     )
+    suspend_after_sec: Annotated[float | None, Tightening.OURS] = Field(
+        default=900,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds of nothing but waiting after which a deployed run ends its process and goes on after the "
+        "answer; none: it waits as long as it takes",
+    )
     wait: Annotated[bool, Tightening.OURS] = Field(
         default=True, description="whether the run waits for the answer; without, it ends and the patch is left waiting"
     )

@@ -31,6 +31,7 @@ The class writes the sentence, the raise site passes the facts::
     │   ├── LostRace                  somebody else changed the row first
     │   ├── Superseded                a newer driver of the run took over
     │   ├── RunEnding                 its driver is ending the run
+    │   │   └── RunSuspended          it waits for a person, and for nothing else
     │   ├── RollbackRefused           the compensation plan of a patch can't be carried out
     │   ├── ReviewVoid                the diff or its base is not what was to be reviewed
     │   ├── RetryRefused              a quarantined patch can't be tried again
@@ -231,6 +232,12 @@ class RunEnding(TransitionError):
     """The run is being ended: whoever still works for it may write nothing more."""
 
     sentence = "run {run_id} is being ended: nothing more is started or stored for it"
+
+
+class RunSuspended(RunEnding):
+    """The run waits for a person, and for nothing else: its process ends, and another goes on after the answer."""
+
+    sentence = "run {run_id} is suspended: it waits for a person, and goes on after the answer"
 
 
 class RollbackRefused(TransitionError):

@@ -16,7 +16,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
 from prefect_acms.blocks.config import Mode
-from prefect_acms.canonical.errors import AcmsError, RepositoryBusy, StoreUnavailable, Superseded
+from prefect_acms.canonical.errors import AcmsError, RepositoryBusy, RunSuspended, StoreUnavailable, Superseded
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.home import acms_home
@@ -30,6 +30,7 @@ from prefect_acms.flows.outcome import outcome_of
 from prefect_acms.flows.phases import run_phase
 from prefect_acms.flows.planning import compile_run_plan
 from prefect_acms.flows.summary import summarize_run
+from prefect_acms.flows.suspending import may_suspend
 from prefect_acms.tasks.bridge import run_state
 from prefect_acms.tasks.closing import write_run_reports
 from prefect_acms.tasks.driving import Drive, release_run
@@ -116,7 +117,11 @@ def _require_no_driver(store: Store, repository: Repository, fenced_off: int | N
 
 
 async def take_course(drive: Drive) -> State[Any]:
-    """Drive a run through the phases that are left; the Prefect state says what its row says, and holds the Outcome."""
+    """Drive a run through the phases that are left; the Prefect state says what its row says, and holds the Outcome.
+
+    Raises RunSuspended when it waits for a person alone and this Prefect run may be suspended; it is let go then.
+    """
+    drive.suspends = may_suspend()
     try:
         async with Notifications(drive.store, drive.run_id, drive.config.notifications):
             with drive.leased(), Outbox(drive.store, drive.run_id, drive.folder / "transitions.jsonl"):
@@ -130,11 +135,7 @@ async def take_course(drive: Drive) -> State[Any]:
 
 async def _to_its_end(drive: Drive) -> None:
     try:
-        done = completed_phases(drive)
-        for name, phase_flow in _PHASES[drive.config.mode].items():
-            if name not in done:
-                await run_phase(phase_flow, drive.run_id, epoch=drive.epoch, drive=drive)
-        await run_phase(summarize_run, drive.run_id, epoch=drive.epoch, drive=drive)
+        await _through_phases(drive)
     except INTERRUPTIONS as interruption:
         if not await was_cancelled():
             _leave(drive)
@@ -153,6 +154,16 @@ async def _to_its_end(drive: Drive) -> None:
         else:
             await _end(drive, RunTrigger.RUN_CRASHED, f"{type(error).__name__}: {error}")
             raise
+
+
+async def _through_phases(drive: Drive) -> None:
+    done = completed_phases(drive)
+    for name, phase_flow in _PHASES[drive.config.mode].items():
+        if name not in done:
+            await run_phase(phase_flow, drive.run_id, epoch=drive.epoch, drive=drive)
+        if drive.suspended:
+            raise RunSuspended(run_id=drive.run_id)
+    await run_phase(summarize_run, drive.run_id, epoch=drive.epoch, drive=drive)
 
 
 async def _end(drive: Drive, trigger: RunTrigger, reason: str) -> None:

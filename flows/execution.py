@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import allow_failure, flow
+from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
+from prefect.states import Cancelled
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from prefect_acms.canonical.errors import CyclicPlan
+from prefect_acms.canonical.errors import CyclicPlan, RunSuspended
 from prefect_acms.canonical.task import TaskState
 from prefect_acms.canonical.verdicts import ENDED_TASK, ENDED_WORKSTREAM, MET
 from prefect_acms.dao.tasks import TaskRow
@@ -26,6 +29,7 @@ from prefect_acms.tasks.execution import end_task, judge_base, lose_tasks, queue
 from prefect_acms.tasks.loading import load_plan
 from prefect_acms.tasks.ordering import in_order
 from prefect_acms.tasks.pool import open_pool, ready_workstreams
+from prefect_acms.tasks.prefect_server import server_trouble
 
 MOST_THREADS = 64
 """As many as `concurrency` may ever ask for."""
@@ -40,9 +44,22 @@ THREADS: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=MOST_THREADS)
     persist_result=False,
     task_runner=THREADS,
 )
-async def execute_plan(run_id: str, epoch: int | None = None, database_url: str | None = None) -> dict[str, str]:
-    """Execute the stored plan of a run; the state of each of its workstreams, by id."""
+async def execute_plan(
+    run_id: str, epoch: int | None = None, database_url: str | None = None
+) -> dict[str, str] | State[Any]:
+    """Execute the stored plan of a run; the state of each of its workstreams, by id.
+
+    In a run that may be suspended it stops when it only waits for a person, as the drive and the Prefect state say.
+    """
     drive = drive_run(run_id, epoch=epoch, database=database_url)
+    try:
+        return await _executed(drive)
+    except RunSuspended as waiting:
+        return Cancelled(name="Suspended", message=str(waiting))
+
+
+async def _executed(drive: Drive) -> dict[str, str]:
+    run_id = drive.run_id
     with phase(drive, "execution") as artifacts:
         load_plan(drive)
         with drive.reading() as dao:
@@ -83,6 +100,8 @@ class _Execution:
         self.by_id = {task.id: task for task in self.tasks}
         self.nodes = self._nodes()
         self.schedule = Schedule(self.nodes)
+        self.idle_since: float | None = None
+        """Since when nothing is left to do but wait for people; by the monotonic clock."""
         self.ends: asyncio.Queue[str | None] = asyncio.Queue()
         """The nodes that have ended; None: only something about patches that wait has changed."""
 
@@ -145,10 +164,30 @@ class _Execution:
                 if not in_flight:
                     circle = "workstreams wait in a circle"
                     raise CyclicPlan(path="plan", where="depends_on", problem="cycle", cycle=circle)
-                ended = await self.ends.get()
+                ended = await self._next_end(in_flight)
                 if ended is not None:
                     in_flight -= 1
                     await self._ended(ended)
+
+    async def _next_end(self, in_flight: int) -> str | None:
+        """What ends next, or None; raises RunSuspended when the run waits for people alone, for as long as it may."""
+        patience = self.drive.guardrails.review.suspend_after_sec
+        waits = len(self.drive.waits.entries)
+        if not self.drive.suspends or patience is None or in_flight > waits:
+            self.idle_since = None
+            return await self.ends.get()
+        now = time.monotonic()
+        self.idle_since = now if self.idle_since is None else self.idle_since
+        try:
+            async with asyncio.timeout(max(0.0, self.idle_since + patience - now)):
+                return await self.ends.get()
+        except TimeoutError:
+            self.idle_since = None
+            if await server_trouble() is not None:
+                # it can't be suspended now: the time begins anew
+                return None
+        self.drive.suspended = True
+        raise RunSuspended(run_id=self.drive.run_id)
 
     def _slots(self, in_flight: int) -> int:
         """How many more tasks may start now."""

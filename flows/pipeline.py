@@ -20,6 +20,7 @@ from prefect_acms.flows.foreground import Listener, await_here
 from prefect_acms.flows.outcome import Outcome
 from prefect_acms.flows.phases import run_phase
 from prefect_acms.flows.resume import go_on, tidy_up
+from prefect_acms.flows.suspending import suspending
 from prefect_acms.tasks.artifacts import publish_name
 from prefect_acms.tasks.bridge import (
     on_run_cancelled,
@@ -51,7 +52,7 @@ async def acms_pipeline(config: PipelineConfig) -> State[Any]:
     run that it has begun, or tells how that one ended; only one that failed or was canceled is begun anew.
     """
     with clean_errors():
-        return await _improved(config)
+        return await suspending(lambda: _improved(config), lambda: shared_store(config.database_url))
 
 
 async def _improved(config: PipelineConfig) -> State[Any]:

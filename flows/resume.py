@@ -17,6 +17,7 @@ from prefect_acms.flows.configure import begin_run
 from prefect_acms.flows.course import repository_held, take_course
 from prefect_acms.flows.foreground import Listener, await_here
 from prefect_acms.flows.outcome import Outcome, outcome_of
+from prefect_acms.flows.suspending import suspending, take_answer
 from prefect_acms.tasks.artifacts import publish_name
 from prefect_acms.tasks.bridge import (
     on_run_cancelled,
@@ -31,6 +32,7 @@ from prefect_acms.tasks.leases import driver_of, recorded_driver
 from prefect_acms.tasks.prefect_mending import mend_prefect
 from prefect_acms.tasks.recovery import completed_phases, recover
 from prefect_acms.tasks.repository import Repository
+from prefect_acms.tasks.suspension import WAIT_SEC, suspension_of
 
 
 @flow(
@@ -51,9 +53,13 @@ async def acms_resume(
     Raises NotFound for an unknown run, and RunDriven or RepositoryBusy when a living process drives it or works in its
     repository: `wait_sec` waits for the repository, `take_over` fences the driver off.
     """
-    with shared_store(database_url).begin(read_only=True) as dao:
-        run = dao.runs.get(run_id)
-    return await go_on(run, database_url, wait_sec=wait_sec, force=take_over)
+
+    async def resumed() -> State[Any]:
+        with shared_store(database_url).begin(read_only=True) as dao:
+            run = dao.runs.get(run_id)
+        return await go_on(run, database_url, wait_sec=wait_sec, force=take_over)
+
+    return await suspending(resumed, lambda: shared_store(database_url))
 
 
 async def go_on(run: RunRow, database_url: str | None, *, wait_sec: float, force: bool) -> State[Any]:
@@ -66,6 +72,9 @@ async def go_on(run: RunRow, database_url: str | None, *, wait_sec: float, force
         raise RunDriven(run_id=run.id, pid=driver.pid, host=driver.host)
     # A process that let its lease expire may be stopped or hung: it is fenced off, so its lock need not be waited for.
     lives_here = before is not None and before.is_here and not before.is_dead
+    if suspension_of(run) is not None:
+        # While it was suspended, others might work in its repository, and they are not interrupted.
+        wait_sec = max(wait_sec, WAIT_SEC)
     is_left = run.state not in MACHINES["run"].terminal and (force or run.lease_expires_at is not None)
     fenced_off = before.pid if before is not None and lives_here and is_left else None
     async with repository_held(store, repository, wait_sec, fenced_off):
@@ -77,6 +86,7 @@ async def go_on(run: RunRow, database_url: str | None, *, wait_sec: float, force
         drive = drive_run(run.id, database=database_url, force=force, attempt=attempt)
         with drive.leased():
             recover(drive)
+            await take_answer(drive)
             await mend_prefect(run.id, store)
             if "configure" not in completed_phases(drive):
                 await begin_run(drive)

@@ -6,21 +6,19 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from enum import StrEnum
 from typing import Any
 
 from prefect import pause_flow_run
 from prefect.client.orchestration import get_client
-from prefect.input import RunInput
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.input.actions import aread_flow_run_input
 from prefect.runtime import flow_run
-from pydantic import Field
 
 from prefect_acms.canonical.clock import utc_moment
-from prefect_acms.canonical.errors import ReviewClosed, TransitionError
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.prefect_server import UNREACHABLE
-from prefect_acms.tasks.reports.text import printable
-from prefect_acms.tasks.reviews import Decision, answer_command, decide, review_of
+from prefect_acms.tasks.review_form import ReviewDecision, closing_answer, form_about, form_key, record_answer
+from prefect_acms.tasks.reviews import review_of
 
 POLL_SEC = 2
 """How often Prefect is asked whether somebody has answered there."""
@@ -28,31 +26,10 @@ POLL_SEC = 2
 MARGIN_SEC = 3600
 """Prefect's own time limit is later than ours by so much: it would fail the flow."""
 
-SHOWN_LINES = 60
-"""How much of a diff the form shows."""
-
 CLOSING_SEC = 10.0
 """Seconds that Prefect has to close a form that was answered elsewhere."""
 
 _log = logging.getLogger(__name__)
-
-
-class Answer(StrEnum):
-    """What a person may answer."""
-
-    APPROVE = "approve"
-    REJECT = "reject"
-
-
-_DECISIONS = {Answer.APPROVE: Decision.APPROVED, Answer.REJECT: Decision.REJECTED}
-
-
-class ReviewDecision(RunInput):
-    """The form that the Prefect UI shows."""
-
-    decision: Answer = Field(description="approve: exactly this diff goes on to the gates; reject: it is dropped")
-    operator: str = Field(min_length=1, pattern=r"\S", description="who decides; it is kept in the audit trail")
-    reason: str = Field(min_length=1, pattern=r"\S", description="why; it is kept in the audit trail")
 
 
 @asynccontextmanager
@@ -71,11 +48,6 @@ async def asking_in_prefect(drive: Drive) -> AsyncIterator[None]:
             asker.cancel()
             with suppress(asyncio.CancelledError):
                 await asker
-
-
-def _key(entry_id: str) -> str:
-    """What Prefect calls the form: it allows lower case, digits and dashes."""
-    return f"review-{entry_id.lower().replace('_', '-')}"
 
 
 async def _paused(form: type[ReviewDecision], seconds: int, key: str) -> ReviewDecision:
@@ -105,7 +77,7 @@ class _Asker:
 
     async def _ask(self, entry_id: str) -> None:
         form, seconds = self._form(entry_id)
-        pause = asyncio.create_task(_paused(form, seconds, _key(entry_id)))
+        pause = asyncio.create_task(_paused(form, seconds, form_key(entry_id)))
         try:
             await self._while_waiting(entry_id, pause)
             if pause.done():
@@ -129,45 +101,30 @@ class _Asker:
         """The form about a patch, and for how long it stays."""
         with self._drive.reading() as dao:
             entry = dao.ledger.get(entry_id)
-            patch = dao.patches.get(entry.patch_id)
-        review = review_of(entry)
-        if review is None:
-            raise ReviewClosed(patch_id=patch.id, state=entry.state)
-        lines = printable(patch.content.decode("utf-8", errors="replace")).splitlines()
-        more = [f"… {len(lines) - SHOWN_LINES} more lines: `acms diff {patch.id}`"] if len(lines) > SHOWN_LINES else []
-        told = [
-            f"**Patch {patch.id} waits for a review**, until {review.expires_at}:",
-            *(f"- {printable(reason)}" for reason in review.reasons),
-            "",
-            f"Gates that can judge it: {', '.join(review.gates) or 'none'}. On a terminal: `{answer_command(entry)}`",
-            *("````diff", *lines[:SHOWN_LINES], "````", *more),
-        ]
-        left = (utc_moment(review.expires_at) - self._drive.store.clock()).total_seconds()
-        return ReviewDecision.with_initial_data(description="\n".join(told)), int(left) + MARGIN_SEC
+            form, review = form_about(dao, entry), review_of(entry)
+        expires = review.expires_at if review else entry.created_at
+        left = (utc_moment(expires) - self._drive.store.clock()).total_seconds()
+        return form, int(left) + MARGIN_SEC
 
-    def _record(self, entry_id: str, answer: ReviewDecision) -> None:
+    def _record(self, entry_id: str, answer: Any) -> None:
         """Store the answer, unless somebody else was quicker."""
-        try:
-            with self._drive.begin() as dao:
-                decide(
-                    dao, entry_id, _DECISIONS[answer.decision], operator=answer.operator.strip(), reason=answer.reason
-                )
-        except (ReviewClosed, TransitionError) as refusal:
-            _log.warning("the answer that was given in Prefect does not count: %s", refusal)
+        refusal = record_answer(self._drive.ending(), entry_id, answer)
+        if refusal is not None:
+            _log.warning("%s", refusal)
 
     async def _close(self, entry_id: str) -> None:
-        """Answer the form with what was decided elsewhere, so that the flow is no longer shown as paused."""
+        """Answer the form with what was decided elsewhere, so that the flow is no longer shown as paused.
+
+        One that somebody has filled in since the last look is taken as their answer.
+        """
         with self._drive.reading() as dao:
             review = review_of(dao.ledger.get(entry_id))
-        approved = review is not None and review.decision is Decision.APPROVED
-        operator = review.operator if review else None
-        said = {
-            "decision": Answer.APPROVE if approved else Answer.REJECT,
-            "operator": operator or "acms",
-            "reason": (review.reason if review else None) or "nobody waits for an answer any more",
-        }
         try:
             async with asyncio.timeout(CLOSING_SEC), get_client() as client:
-                await client.resume_flow_run(flow_run.id, run_input=said)
+                closed = await client.resume_flow_run(flow_run.id, run_input=closing_answer(review))
+            if closed.status is SetStateStatus.ABORT:
+                given = await aread_flow_run_input(f"paused-{form_key(entry_id)}-response", flow_run_id=flow_run.id)
+                if given is not None:
+                    await asyncio.to_thread(self._record, entry_id, given)
         except UNREACHABLE as problem:
             _log.warning("the form about %s is still open in Prefect: %s", entry_id, problem)

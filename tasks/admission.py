@@ -17,10 +17,9 @@ from prefect_acms.tasks.fates import QUARANTINED
 from prefect_acms.tasks.patches import Validation, apply_validated
 from prefect_acms.tasks.review_policy import FACTS, Maker, PatchFacts, facts_of, refusals, review_reasons
 from prefect_acms.tasks.reviews import (
-    Decision,
     Finding,
+    answer_among,
     answer_command,
-    approval_among,
     ask_review,
     decide,
     expire,
@@ -133,7 +132,7 @@ class Gatekeeper:
 
     def _ask(self, dao: UnitOfWork, entry: LedgerRow, candidate: Candidate, admission: Admission) -> None:
         """Let the patch wait; the answer that a driver before this one got about the very same counts."""
-        known = approval_among(dao.ledger.of_task(entry.task_id), candidate.digest, candidate.before)
+        known = answer_among(dao.ledger.of_task(entry.task_id), candidate.digest, candidate.before)
         ask_review(
             dao,
             entry.id,
@@ -145,8 +144,8 @@ class Gatekeeper:
             base=candidate.before,
             tree=str(candidate.validation.tree),
         )
-        if known is not None:
-            decide(dao, entry.id, Decision.APPROVED, operator=known.operator, reason=known.reason or "")
+        if known is not None and known.decision is not None:
+            decide(dao, entry.id, known.decision, operator=known.operator, reason=known.reason or "")
 
     def _answered(self, candidate: Candidate) -> Refusal | None:
         """What the person says, if the patch waits; the worktree is what it was when they were asked."""

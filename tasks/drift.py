@@ -21,6 +21,8 @@ class DriftKind(StrEnum):
     """Prefect calls an attempt running that was taken over by another."""
     PREFECT_CANCELLED = "prefect_cancelled"
     """Prefect was told to cancel the run, and ours goes on."""
+    PREFECT_SUSPENDED = "prefect_suspended"
+    """Prefect still has the run suspended, though somebody has answered, or nobody in time."""
     PREFECT_ENDED = "prefect_ended"
     """Prefect calls an attempt ended that a living process drives."""
     PREFECT_OPEN = "prefect_open"

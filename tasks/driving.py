@@ -20,6 +20,7 @@ from prefect_acms.canonical.errors import (
     RepositoryUnfit,
     RunDriven,
     RunEnding,
+    RunSuspended,
     Superseded,
 )
 from prefect_acms.dao.error_redaction import clean_errors
@@ -58,6 +59,10 @@ class Drive:
     """Set while the run is being ended: a thread that still works for it is refused from then on."""
     waits: Waits = field(default_factory=Waits)
     """The patches of the run for whose review a thread of this process waits."""
+    suspends: bool = False
+    """Whether this process may end while the run waits for a person alone."""
+    suspended: bool = False
+    """Set when it is about to."""
     lease: Lease | None = None
     fault: Exception | None = None
     """Why this driver can't go on, though nothing is wrong with the run."""
@@ -72,9 +77,9 @@ class Drive:
         return self.store.begin(fence=Fence(self.run_id, self.epoch))
 
     def require_going(self) -> None:
-        """Raise RunEnding once the run is being ended."""
+        """Raise RunEnding once the run is being ended, and RunSuspended once it is being suspended."""
         if self.stopping.is_set():
-            raise RunEnding(run_id=self.run_id)
+            raise (RunSuspended if self.suspended else RunEnding)(run_id=self.run_id)
 
     def reading(self) -> AbstractContextManager[UnitOfWork]:
         """A unit of work that only reads."""
@@ -308,6 +313,9 @@ class PhaseRecord(dict[str, Any]):
 COMPLETED = "completed"
 """Outcome of a phase that need not be done again."""
 
+SUSPENDED = "suspended"
+"""Outcome of a phase that stopped because it waits for a person alone."""
+
 
 @contextmanager
 def phase(drive: Drive, name: str) -> Iterator[PhaseRecord]:
@@ -320,6 +328,9 @@ def phase(drive: Drive, name: str) -> Iterator[PhaseRecord]:
         try:
             yield record
             outcome = COMPLETED
+        except RunSuspended:
+            outcome = SUSPENDED
+            raise
         finally:
             # Once the run has been taken over, this process writes nothing more about it.
             with suppress(Superseded):

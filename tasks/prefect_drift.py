@@ -16,6 +16,7 @@ from prefect_acms.tasks.prefect_below import left_open
 from prefect_acms.tasks.prefect_books import Books
 from prefect_acms.tasks.prefect_findings import Finding, Known
 from prefect_acms.tasks.standing import Standing
+from prefect_acms.tasks.suspension import WAIT_SEC
 
 START_SEC = 120.0
 """Seconds that an attempt has to take its run over, once it was scheduled, or begun by a worker."""
@@ -61,6 +62,8 @@ class _Comparison:
                 return True
             case StateType.RUNNING if flow_run.run_count > run_count:
                 patience += float(self._run.config.get("wait_sec", 0))
+            case StateType.RUNNING if self._known.is_suspended_as(flow_run):
+                patience += WAIT_SEC
             case StateType.PENDING:
                 pass
             case _:
@@ -88,11 +91,23 @@ class _Comparison:
     def _of_left(self, flow_run: FlowRun, state: State[Any]) -> Finding | None:
         if state.is_crashed():
             return None
+        if state.is_paused() and self._known.is_suspended_as(flow_run):
+            return self._of_suspended(flow_run)
         derived = run_state(self._run)
         if state.is_final():
             derived.message = f"{derived.message}; Prefect had {state.name}: {state.message or 'no message'}"
         sentence = f"Prefect had its flow run as {state.name}, but nobody drives the run: it can be resumed"
         return self._set(DriftKind.PREFECT_DEAD, flow_run, derived, sentence)
+
+    def _of_suspended(self, flow_run: FlowRun) -> Finding | None:
+        """A suspended run is as it should be while all of its patches wait."""
+        if self._known.answered is None:
+            return None
+        kind = DriftKind.PREFECT_SUSPENDED
+        sentence = f"Prefect had its flow run suspended, but patch {self._known.answered} waits for nobody any more"
+        repair = "Prefect was told to go on with it"
+        drift = Drift.of(kind, self._run.id, f"flow run {flow_run.id}", sentence, repair=repair)
+        return Finding(drift, _key(kind, flow_run), wakes=True)
 
     def _of_older(self, flow_run: FlowRun) -> Finding | None:
         state = flow_run.state

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.dao.phases import PhaseRow
@@ -15,6 +15,7 @@ from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.drift import Drift
 from prefect_acms.tasks.standing import Standing
+from prefect_acms.tasks.suspension import suspension_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Finding:
     flow_runs: Sequence[tuple[UUID, State[Any]]] = ()
     task_runs: Sequence[tuple[UUID, State[Any]]] = ()
     cancels: bool = False
+    wakes: bool = False
+    """Whether Prefect has to be told that its suspended flow run goes on."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Known:
     standing: Standing
     phases: Sequence[PhaseRow] = ()
     tasks: Sequence[TaskRow] = ()
+    answered: str | None = None
+    """Of a suspended run: the first of its patches that waits no longer."""
     foreign: frozenset[UUID] = frozenset()
     """Attempts that have begun a newer run since."""
 
@@ -49,6 +54,11 @@ class Known:
             if (flow_run_id := uuid_of(name)) is not None and flow_run_id not in self.foreign:
                 found[flow_run_id] = max(run_count, found.get(flow_run_id, 0))
         return found
+
+    def is_suspended_as(self, flow_run: FlowRun) -> bool:
+        """Whether that flow run is the one that goes on after the answer."""
+        suspension = suspension_of(self.run)
+        return suspension is not None and suspension.flow_run_id == flow_run.id
 
     @property
     def has_ended(self) -> bool:

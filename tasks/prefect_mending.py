@@ -36,6 +36,7 @@ from prefect_acms.tasks.prefect_server import ANSWER_SEC, START_SEC, UNREACHABLE
 from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.run_files import refresh_files
 from prefect_acms.tasks.standing import Standing, standing_of
+from prefect_acms.tasks.suspension import suspension_of, wake
 from prefect_acms.tasks.telling import OPERATOR, Found, known_of
 
 EMBEDDED_START_SEC = 120.0
@@ -109,9 +110,14 @@ def _known(dao: UnitOfWork, run: RunRow) -> Known:
     ids = {str(attempt["flow_run_id"]) for attempt in run.info.get("attempts", ())} | {str(run.prefect_flow_run_id)}
     newest = {flow_run_id: dao.runs.by_flow_run(flow_run_id) for flow_run_id in sorted(ids)}
     others = [uuid_of(flow_run_id) for flow_run_id, other in newest.items() if other is not None and other.id != run.id]
-    standing = standing_of(run, dao.store.clock())
+    standing, suspension = standing_of(run, dao.store.clock()), suspension_of(run)
+    answered = suspension.answered(dao) if suspension else None
     return Known(
-        run, standing, dao.phases.of_run(run.id), foreign=frozenset(other for other in others if other is not None)
+        run,
+        standing,
+        dao.phases.of_run(run.id),
+        answered=answered.patch_id if answered else None,
+        foreign=frozenset(other for other in others if other is not None),
     )
 
 
@@ -169,6 +175,8 @@ async def _repair(client: PrefectClient, store: Store, seen: RunRow, finding: Fi
     for task_run_id, state in finding.task_runs:
         with _if_there():
             await client.set_task_run_state(task_run_id, state, force=True)
+    if finding.wakes:
+        await asyncio.to_thread(wake, store, run.id)
     found.tell(finding.drift, finding.key)
     return True
 

@@ -20,6 +20,7 @@ from prefect_acms.tasks.prefect_mending import answering, mend_runs, rows_have_c
 from prefect_acms.tasks.prefect_server import UNREACHABLE, problem_of
 from prefect_acms.tasks.run_files import refresh_files
 from prefect_acms.tasks.standing import Standing, standing_of
+from prefect_acms.tasks.suspension import suspension_of
 from prefect_acms.tasks.telling import Found
 
 RECENT = timedelta(days=7)
@@ -92,7 +93,8 @@ def _concluded(store: Store, runs: Sequence[RunRow], found: Found, server: str |
     resumable: list[str] = []
     for run in _again(store, runs):
         standing = standing_of(run, store.clock())
-        if standing is Standing.LEFT:
+        if standing is Standing.LEFT and suspension_of(run) is None:
+            # one that is suspended goes on by itself, after an answer
             resumable.append(run.id)
         in_step = standing is Standing.ENDED and server is None and run.id not in found.open
         if in_step and rows_have_come(run, store.clock()) and run.info.get(RECONCILED) != run.state:

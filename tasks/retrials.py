@@ -39,6 +39,7 @@ from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.reverts import carried_tree, is_checked_out
 from prefect_acms.tasks.reviews import Decision, decide, is_open, review_of
 from prefect_acms.tasks.run_files import refresh_files
+from prefect_acms.tasks.suspension import wake
 from prefect_acms.tasks.trials import Kept, Trials
 from prefect_acms.tasks.visiting import visited
 
@@ -47,7 +48,7 @@ _IN_ITS_PLACE = frozenset({PatchState.AWAITING_REVIEW, PatchState.COMMITTED})
 
 @dataclass(frozen=True, slots=True)
 class Retrial:
-    """What became of a patch: `commit` is where it is on the run's branch, `reason` why it is not."""
+    """What became of a patch: `commit` is where it is on the run's branch, `reason` why it is not, or not yet."""
 
     id: str
     entry_id: str
@@ -91,8 +92,10 @@ def approve_patch(store: Store, entry_id: str, by: By) -> Retrial:
             raise ReviewClosed(patch_id=patch.id, state=entry.state)
         if task.state not in ENDED_TASK:
             decide(dao, entry_id, Decision.APPROVED, **by)
-            return Retrial(patch.id, entry.id, PatchState.QUEUED.value)
-        require_undriven(dao, entry.run_id)
+        else:
+            require_undriven(dao, entry.run_id)
+    if task.state not in ENDED_TASK:
+        return Retrial(patch.id, entry.id, PatchState.QUEUED.value, reason=wake(store, entry.run_id))
     with visited(store, entry.run_id) as drive:
         is_same = drive.repository.tree_of(drive.result_head()) == review.base
         # one that was approved already was cut off before it was brought in
@@ -113,7 +116,7 @@ def reject_patch(store: Store, entry_id: str, by: By) -> Retrial:
         decide(dao, entry_id, Decision.REJECTED, **by)
         entry = dao.ledger.get(entry_id)
     refresh_files(store, entry.run_id)
-    return Retrial(entry.patch_id, entry.id, entry.state)
+    return Retrial(entry.patch_id, entry.id, entry.state, reason=wake(store, entry.run_id))
 
 
 def drop_quarantined(store: Store, entry_id: str, by: By) -> Retrial:

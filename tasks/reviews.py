@@ -38,6 +38,9 @@ _TRIGGERS = {
 }
 
 
+_ANSWERS = frozenset({Decision.APPROVED, Decision.REJECTED, Decision.EXPIRED})
+
+
 class Finding(BaseModel):
     """What a patch does to the things that judge it, at one place."""
 
@@ -115,11 +118,11 @@ def decide(dao: UnitOfWork, entry_id: str, decision: Decision, *, reason: str, o
     dao.ledger.change(entry_id, metadata={REVIEW: review.model_copy(update=answer).model_dump(mode="json")})
 
 
-def approval_among(entries: Iterable[LedgerRow], digest: str, base: str) -> Review | None:
-    """The approval that one of these entries holds for this very diff on this very base."""
-    for entry in entries:
+def answer_among(entries: Iterable[LedgerRow], digest: str, base: str) -> Review | None:
+    """The last answer that one of these entries holds about this very diff on this very base: also that none came."""
+    for entry in reversed(list(entries)):
         review = review_of(entry)
-        if review is not None and review.decision is Decision.APPROVED and review.is_about(digest, base):
+        if review is not None and review.decision in _ANSWERS and review.is_about(digest, base):
             return review
     return None
 

@@ -21,6 +21,7 @@ from prefect_acms.tasks.gone import is_gone
 from prefect_acms.tasks.health import age_sec, health_of
 from prefect_acms.tasks.leases import driver_of, recorded_driver
 from prefect_acms.tasks.standing import Standing, standing_of
+from prefect_acms.tasks.suspension import is_waiting
 
 _BY_HAND = "--operator NAME --reason TEXT"
 
@@ -66,6 +67,8 @@ class _Look:
         self._now = now
         self._given = given
         self._runs = runs
+        self._suspended = {run.id for run in runs.values() if is_waiting(dao, run)}
+        """Runs that go on by themselves once a person has answered: nothing of them is stuck."""
         # a living process holds no lease between two phases: that it may go on is no news for anybody
         self._driven = {
             run.id
@@ -75,7 +78,7 @@ class _Look:
 
     def at_run(self, run: RunRow) -> Stuck | None:
         """A run that nobody drives."""
-        if run.id in self._driven:
+        if run.id in self._driven | self._suspended:
             return None
         last = recorded_driver(run)
         who = f"process {last.pid} on {last.host} drives it no more" if last else "nobody has driven it yet"
@@ -85,7 +88,7 @@ class _Look:
     def at_workstream(self, row: WorkstreamRow, last: str) -> Stuck | None:
         """A workstream of which nothing has moved for too long."""
         limit = self._health(row.run_id).workstream_idle_sec
-        if age_sec(last, self._now) <= limit:
+        if row.run_id in self._suspended or age_sec(last, self._now) <= limit:
             return None
         waits = [other.name for other in self._dao.workstreams.prerequisites(row.id) if other.completed_at is None]
         problem = "neither it nor a task of it has moved" + (f"; it waits for {', '.join(waits)}" if waits else "")

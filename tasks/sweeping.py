@@ -27,8 +27,8 @@ from prefect_acms.tasks.health import age_sec, health_of, stored_settings
 from prefect_acms.tasks.leases import driver_of
 from prefect_acms.tasks.recovery import lose_worker
 from prefect_acms.tasks.retries import retry_delay
-from prefect_acms.tasks.reviews import expire_reviews
 from prefect_acms.tasks.run_files import refresh_files
+from prefect_acms.tasks.suspension import expire_and_wake
 from prefect_acms.tasks.swept import Swept, summed
 
 MOST_RACES = 5
@@ -38,7 +38,8 @@ MOST_RACES = 5
 def sweep(store: Store, settings: HealthSettings | None = None) -> Swept:
     """Move every worker and process to what its heartbeat says, by the store's clock, and end the claims of the lost.
 
-    Patches that have waited too long for a review are dropped, and channels are told what they could not be told.
+    Patches that have waited too long for a review are dropped, so that suspended runs of theirs go on, and channels are
+    told what they could not be told.
     What belongs to a run with a living driver is left to that driver. A task is lost together with its run's epoch,
     so that a driver that only slept is fenced off. Safe to do twice, and by several processes at once. What `settings`
     sets goes before what each run was configured with.
@@ -55,7 +56,7 @@ def sweep(store: Store, settings: HealthSettings | None = None) -> Swept:
                 events += _patiently(store, row_id, given, move)
             except LostRace:
                 left.append(row_id)
-    events += expire_reviews(store)
+    events += expire_and_wake(store)
     for run_id in sorted({event.context.run_id for event in events if event.context.run_id}):
         refresh_files(store, run_id)
     tell_news(store)

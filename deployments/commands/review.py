@@ -39,10 +39,10 @@ def list_waiting(run: str | None, database_url: str | None, *, as_json: bool) ->
     from prefect_acms.deployments.existing import existing_store
     from prefect_acms.deployments.output import emit_json, emit_table
     from prefect_acms.tasks.dossiers import BULKY
-    from prefect_acms.tasks.reviews import expire_reviews
+    from prefect_acms.tasks.suspension import expire_and_wake
 
     store = existing_store(database_url)
-    expire_reviews(store)
+    expire_and_wake(store)
     found = AcmsClient(store=store).waiting(run)
     if as_json:
         emit_json([dossier.model_dump(mode="json", exclude=BULKY) for dossier in found])
@@ -70,10 +70,10 @@ def show(patch: str, database_url: str | None, *, as_json: bool) -> None:
     from prefect_acms.deployments.client import AcmsClient
     from prefect_acms.deployments.existing import existing_store
     from prefect_acms.deployments.output import emit_json, show_diff
-    from prefect_acms.tasks.reviews import expire_reviews
+    from prefect_acms.tasks.suspension import expire_and_wake
 
     store = existing_store(database_url)
-    expire_reviews(store)
+    expire_and_wake(store)
     dossier = AcmsClient(store=store).patch(patch)
     if as_json:
         emit_json(dossier.model_dump(mode="json"))
@@ -106,13 +106,14 @@ def _told(review: Review | None) -> list[str]:
 def approve(patch: str, operator: str, reason: str, database_url: str | None, *, as_json: bool) -> int:
     """Approve a patch: exactly this diff on exactly this base.
 
-    The run that waits for it goes on. If the run has ended, the patch is judged and committed here; if the run's branch
-    has moved on since, the approval is refused with exit code 1, and a new patch waits in its place. The exit code is 1
-    as well if the gates object. The JSON has the keys id, entry_id, state, commit and reason.
+    The run that waits for it goes on, also one that is suspended. If the run has ended, the patch is judged and
+    committed here; if the run's branch has moved on since, the approval is refused with exit code 1, and a new patch
+    waits in its place. The exit code is 1 as well if the gates object. The JSON has the keys id, entry_id, state,
+    commit and reason.
     """
     from prefect_acms.deployments.answering import answer
     from prefect_acms.tasks.retrials import approve_patch
-    from prefect_acms.tasks.reviews import expire_reviews
+    from prefect_acms.tasks.suspension import expire_and_wake
 
     return answer(
         approve_patch,
@@ -121,7 +122,7 @@ def approve(patch: str, operator: str, reason: str, database_url: str | None, *,
         reason=reason,
         database_url=database_url,
         as_json=as_json,
-        first=expire_reviews,
+        first=expire_and_wake,
     )
 
 
@@ -137,7 +138,7 @@ def reject(patch: str, operator: str, reason: str, database_url: str | None, *, 
     """
     from prefect_acms.deployments.answering import answer
     from prefect_acms.tasks.retrials import reject_patch
-    from prefect_acms.tasks.reviews import expire_reviews
+    from prefect_acms.tasks.suspension import expire_and_wake
 
     return answer(
         reject_patch,
@@ -146,5 +147,5 @@ def reject(patch: str, operator: str, reason: str, database_url: str | None, *, 
         reason=reason,
         database_url=database_url,
         as_json=as_json,
-        first=expire_reviews,
+        first=expire_and_wake,
     )

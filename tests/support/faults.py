@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -278,11 +278,19 @@ os.execv(python, [python, "-EPm", "ruff", "check", "--fix", "--no-cache", "--sel
 
 @contextmanager
 def site_at(
-    folder: Path, *, hangs_in: str = "gate", home: Path | None = None, repository: Path | None = None
+    folder: Path,
+    *,
+    hangs_in: str = "gate",
+    home: Path | None = None,
+    repository: Path | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> Iterator[Site]:
-    """A site whose run hangs in the `gate` that judges its patch, in its `tool`, in `discovery`, or not (`nothing`)."""
-    when = {"gate": FIXED, "discovery": "True"}.get(hangs_in)
-    files = {"app.py": APP, "test_app.py": "def test_nothing():\n    pass\n"}
+    """A site whose run hangs in the `gate` that judges its patch, in its `tool`, in `discovery`, or not (`nothing`).
+
+    With files of its own it hangs nowhere.
+    """
+    when = None if files else {"gate": FIXED, "discovery": "True"}.get(hangs_in)
+    files = dict(files or {"app.py": APP, "test_app.py": "def test_nothing():\n    pass\n"})
     if when:
         files["test_app.py"] = f"{IMPORTS}def test_slowly():\n{hangs(folder, when)}"
     top = repository_of(repository or folder / "repository", files)
