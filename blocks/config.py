@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from prefect_acms.blocks.events import EventSettings
 from prefect_acms.blocks.guardrails import GuardrailSettings
@@ -197,12 +197,10 @@ class ExecutionSettings(Section):
     )
 
 
-class PipelineConfig(BaseModel):
+class PipelineConfig(Section):
     """Everything a run needs to know; a repository path is all that must be given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    repository: Path = Field(description="path of the git repository to improve")
+    repository: Path = Field(description="path of the git repository to improve", json_schema_extra={"minLength": 1})
     mode: Mode = Field(default=Mode.FULL, description="how far the run goes")
     plan: str | None = Field(
         default=None, description="execute_only: a plan file, or the id of the run whose stored plan is executed"

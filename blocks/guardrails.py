@@ -124,7 +124,7 @@ class GuardrailSettings(Section):
     )
     protected_paths: Annotated[tuple[Glob, ...], Tightening.EACH] = Field(
         default=PROTECTED,
-        description="patterns as in .gitignore of files that no patch may change",
+        description="patterns as in .gitignore of files that no patch may change; none: those of `acms policy show`",
     )
     allowed_tools: Annotated[tuple[str, ...] | None, Tightening.BOTH] = Field(
         default=None, description="the only tools that may be used; none: those that the patterns allow"
