@@ -22,7 +22,10 @@ The class writes the sentence, the raise site passes the facts::
     │   ├── NotFound                  no row of that id
     │   ├── RowRefused                a CHECK, a key or a type of the database said no
     │   ├── StoreUnavailable          database locked, corrupt, unreachable or of another version
-    │   └── ServerUnavailable         the Prefect server does not answer
+    │   ├── ServerUnavailable         the Prefect server does not answer
+    │   ├── ServerUnnamed             no Prefect server is named
+    │   ├── AddressUnfit              a server can't listen there
+    │   └── PoolUnfit                 the work pool is not there, or of another type
     ├── TransitionError               a state change that was refused; nothing was changed
     │   ├── InvalidTransition         the machine has no such edge
     │   ├── GuardRefused              the edge exists, its guard said no
@@ -40,6 +43,7 @@ The class writes the sentence, the raise site passes the facts::
     ├── ChainBroken                   the audit chain does not verify
     ├── SourceFailed                  one gap source could not do its work
     │   └── EverySourceFailed
+    ├── ServerFailed                  the Prefect server that we started did not start, or ended
     ├── ToolFailed                    a tool could not be run
     │   ├── ToolUnavailable           not installed, or no capable tool
     │   ├── ToolTimedOut              killed after its time was over
@@ -188,6 +192,24 @@ class ServerUnavailable(BadInput):
     sentence = "the Prefect server {url} (PREFECT_API_URL) can't be used: {problem}"
 
 
+class ServerUnnamed(BadInput):
+    """A Prefect server is needed, and none is named."""
+
+    sentence = "PREFECT_API_URL names no Prefect server, which {what} needs: `acms up` or `acms server` starts one"
+
+
+class AddressUnfit(BadInput):
+    """A server can't listen at that address."""
+
+    sentence = "a Prefect server can't listen on {host} port {port}: {problem}"
+
+
+class PoolUnfit(BadInput):
+    """The work pool is not there, or not one that the caller can work with."""
+
+    sentence = "work pool {pool!r} can't be used: {problem}"
+
+
 class TransitionError(AcmsError):
     """A state change that was refused; nothing was changed."""
 
@@ -286,6 +308,12 @@ class EverySourceFailed(SourceFailed):
     """No gap source worked, so nothing is known about the repository."""
 
     sentence = "every gap source failed: {problem}"
+
+
+class ServerFailed(AcmsError):
+    """The Prefect server that we started did not start, or has ended by itself."""
+
+    sentence = "the Prefect server that was started here {problem}; its log is {log}"
 
 
 class ToolFailed(AcmsError):

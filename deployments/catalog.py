@@ -47,8 +47,11 @@ class Deployable(NamedTuple):
 
     @property
     def entrypoint(self) -> str:
-        """Where a worker finds the flow: the path of an installed module, so that nothing is to be pulled."""
-        return f"{FLOWS}.{self.module}:{self.function}"
+        """Where a worker finds the flow: the path of an installed module, so that nothing is to be pulled.
+
+        With a colon before the function, Prefect would look for a file first.
+        """
+        return f"{FLOWS}.{self.module}.{self.function}"
 
     def load(self) -> Flow[..., Any]:
         """The flow itself; importing it takes a second."""

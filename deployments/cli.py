@@ -31,6 +31,11 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "demo": Entry("demo", "demo", "Make a small sample repository and improve it before your eyes."),
+    "up": Entry("up", "up", "Start all that runs on a Prefect server need: server, work pool, deployments, worker."),
+    "server": Entry("up", "server", "Start a Prefect server with the settings that suit runs."),
+    "worker": Entry("up", "worker", "Start a worker that carries out the runs of a work pool."),
+    "deploy": Entry("deploy", "deploy", "Make or update the deployments on a Prefect server."),
+    "serve": Entry("deploy", "serve", "Serve the deployments from this process, without a work pool."),
     "run": Entry("work", "run", "Improve a git repository and leave the result on a branch of its own."),
     "analyze": Entry("work", "analyze", "Find the gaps of a git repository and change nothing."),
     "plan": Entry("work", "plan", "Find gaps and compile the plan that would fix them."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -23,11 +24,27 @@ DEFAULTS = {
 FOR_THE_EMBEDDED_SERVER = {"PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_LOGGING_TO_API_ENABLED": "false"}
 """Used only without a Prefect server of the caller's, whose UI shows the logs."""
 
+_SET_HERE: set[str] = set()
+"""The variables that the caller did not set, but we did."""
+
 
 def prepare_surroundings() -> None:
     """Set what the caller left open; never overrides a variable that is set."""
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
+    fill_in(DEFAULTS)
     if not os.environ.get("PREFECT_API_URL"):
-        for name, value in FOR_THE_EMBEDDED_SERVER.items():
-            os.environ.setdefault(name, value)
+        fill_in(FOR_THE_EMBEDDED_SERVER)
+
+
+def take_back(names: Iterable[str]) -> None:
+    """Leave to Prefect again what we have set ourselves, for a command that is about Prefect's own server or worker."""
+    for name in _SET_HERE.intersection(names):
+        del os.environ[name]
+    _SET_HERE.difference_update(names)
+
+
+def fill_in(values: dict[str, str]) -> None:
+    """Set variables that the caller has not set."""
+    for name, value in values.items():
+        if name not in os.environ:
+            os.environ[name] = value
+            _SET_HERE.add(name)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,6 +15,7 @@ import anyio
 import anyio.abc
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.utilities.urls import url_for
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 if TYPE_CHECKING:
@@ -44,8 +46,9 @@ class AcmsWorker(ProcessWorker):
     _documentation_url = "https://pypi.org/project/prefect-acms/"
     _logo_url = ProcessWorker._logo_url  # noqa: SLF001 - where Prefect keeps what its catalogue shows
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, tell: Callable[[str], object] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._tell = tell
         self._in_hand: set[UUID] = set()
         self._presence: Presence | None = None
         self._beating: asyncio.Task[None] | None = None
@@ -74,6 +77,8 @@ class AcmsWorker(ProcessWorker):
     ) -> ProcessWorkerResult:
         """Run a flow run in a process of its own, which is stopped and waited for if the worker is told to stop."""
         self._in_hand.add(flow_run.id)
+        if self._tell is not None:
+            self._tell(f"{flow_run.name}: started, {url_for(flow_run) or flow_run.id}")
         started = _Started(task_status or anyio.TASK_STATUS_IGNORED)
         # In a task that a stop of the worker does not reach, so that Prefect sees the process end as it always does.
         running = asyncio.create_task(super().run(flow_run, configuration, started))
@@ -85,7 +90,23 @@ class AcmsWorker(ProcessWorker):
                 await _stop(running, started.pid)
             raise
         self._in_hand.discard(flow_run.id)
+        await self._tell_end(flow_run.id)
         return result
+
+    async def _tell_end(self, flow_run_id: UUID) -> None:
+        """Say how a run has ended, by the name that it has then."""
+        from prefect_acms.tasks.prefect_server import UNREACHABLE
+
+        if self._tell is None:
+            return
+        try:
+            ended = await self.client.read_flow_run(flow_run_id)
+        except UNREACHABLE as problem:
+            self._logger.warning("the end of flow run %s could not be asked for: %s", flow_run_id, problem)
+            return
+        if ended.state is not None:
+            message = " ".join((ended.state.message or "").split())
+            self._tell(f"{ended.name}: {ended.state.name}{f', {message}' if message else ''}")
 
     # the store
 

@@ -29,6 +29,6 @@ def test_every_flow_that_is_offered_can_be_deployed() -> None:
 
 def test_an_unknown_name_is_told_with_the_known_ones() -> None:
     """As everywhere on the command line."""
-    assert deployable("improve").entrypoint == "prefect_acms.flows.pipeline:acms_pipeline"
+    assert deployable("improve").entrypoint == "prefect_acms.flows.pipeline.acms_pipeline"
     with pytest.raises(UnknownName, match=r"deployment 'mend'.*improve"):
         deployable("mend")

@@ -1,0 +1,68 @@
+"""A worker of our type in this process, which says what it does; told to stop, it lets go of its runs first."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from prefect_acms.deployments.server import Server
+
+_LOOK_SEC = 1.0
+
+
+@asynccontextmanager
+async def told_to_stop() -> AsyncIterator[asyncio.Event]:
+    """A block in which Ctrl-C and SIGTERM set an event, and do nothing else."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+async def work(
+    pool: str, *, name: str | None, limit: int | None, stop: asyncio.Event, server: Server | None = None
+) -> None:
+    """Work for the pool until told to stop; raises what ends the worker, and ServerFailed if our server ends."""
+    from prefect.settings import PREFECT_WORKER_HEARTBEAT_SECONDS, PREFECT_WORKER_PREFETCH_SECONDS
+
+    from prefect_acms.deployments.worker import AcmsWorker
+
+    worker = AcmsWorker(
+        work_pool_name=pool,
+        name=name,
+        limit=limit,
+        prefetch_seconds=PREFECT_WORKER_PREFETCH_SECONDS.value(),
+        heartbeat_interval_seconds=int(PREFECT_WORKER_HEARTBEAT_SECONDS.value()),
+        create_pool_if_not_found=False,
+        tell=click.echo,
+    )
+    working = asyncio.create_task(worker.start(printer=_silent))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        while not (working.done() or stopping.done()):
+            await asyncio.wait({working, stopping}, timeout=_LOOK_SEC, return_when=asyncio.FIRST_COMPLETED)
+            if server is not None:
+                server.require_alive()
+    finally:
+        stopping.cancel()
+        if not working.done():
+            click.echo("Stopping: what runs is told to let go, and can be resumed.")
+            working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+
+
+def _silent(*_words: object) -> None:
+    """Prefect says that its worker has started; we have said so already."""
