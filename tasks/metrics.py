@@ -98,7 +98,7 @@ DURATIONS = Measure(
     STATE_SECONDS,
 )
 OVERRIDES = Measure(
-    "manual_state_overrides_total", "counter", "Overrides by operators, by `acms override` or a rollback.", ("action",)
+    "manual_state_overrides_total", "counter", "Changes by hand, ordered by `acms override`.", ("action",)
 )
 UP = Measure("acms_up", "gauge", "1 if the store has answered; without an answer there is nothing else but this 0.")
 READ_SECONDS = Measure("acms_store_read_seconds", "gauge", "How long the store was read for this answer.")
