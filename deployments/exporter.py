@@ -13,8 +13,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from prefect_acms.canonical.errors import InvalidValue
-from prefect_acms.deployments.readiness import Readiness, readiness_of, unready
-from prefect_acms.tasks.bounded import Bounded
+from prefect_acms.deployments.readiness import Readiness
 from prefect_acms.tasks.metrics_collector import ANSWER_SEC, StoreCollector
 
 if TYPE_CHECKING:
@@ -24,23 +23,22 @@ PATHS = ("/metrics", "/health", "/ready")
 
 
 class Exporter:
-    """Answers about one store; no answer takes longer than `within_sec`, whatever the store does."""
+    """Answers about one store; nothing that it asks is waited for longer than `within_sec`, whatever happens there."""
 
     def __init__(self, url: str, within_sec: float = ANSWER_SEC) -> None:
-        self._url = url
         collector = StoreCollector(url, within_sec)
         registry = CollectorRegistry()
         registry.register(collector)
         self._metrics = make_wsgi_app(registry)
-        self._ready = Bounded(lambda: readiness_of(url), within_sec, "readiness")
+        self._readiness = Readiness(url, within_sec)
         collector.start()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request, as WSGI wants it."""
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         if path == "/metrics":
-            answer: Iterable[bytes] = self._metrics(environ, start_response)
-            return answer
+            text: Iterable[bytes] = self._metrics(environ, start_response)
+            return text
         if path not in PATHS:
             problem = f"there is no {path}, only {', '.join(PATHS)}"
             return _said(start_response, HTTPStatus.NOT_FOUND, {"error": problem})
@@ -48,15 +46,8 @@ class Exporter:
             return _said(start_response, HTTPStatus.METHOD_NOT_ALLOWED, {"error": f"{path} knows GET only"})
         if path == "/health":
             return _said(start_response, HTTPStatus.OK, {"status": "alive"})
-        readiness = self._readiness()
-        status = HTTPStatus.OK if readiness.ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return _said(start_response, status, readiness.as_dict())
-
-    def _readiness(self) -> Readiness:
-        try:
-            return self._ready()
-        except TimeoutError as problem:
-            return unready(self._url, str(problem))
+        answer = self._readiness()
+        return _said(start_response, HTTPStatus.OK if answer["ready"] else HTTPStatus.SERVICE_UNAVAILABLE, answer)
 
 
 def _said(start_response: StartResponse, status: HTTPStatus, body: dict[str, Any]) -> Iterable[bytes]:

@@ -9,6 +9,7 @@ from prefect_acms.dao import migration
 from prefect_acms.dao.connections import shown
 from prefect_acms.dao.redaction import redact
 from prefect_acms.deployments.checkup import server_check
+from prefect_acms.tasks.bounded import Bounded
 from prefect_acms.tasks.metrics_collector import opened_store
 
 
@@ -20,38 +21,31 @@ class Answer:
     found: str
 
 
-@dataclass(frozen=True, slots=True)
 class Readiness:
-    """The store decides; a Prefect server that is away is told, and is no reason not to serve metrics."""
+    """Asks the store, which decides, and the Prefect server, which is told of; neither for longer than it may take."""
 
-    ready: bool
-    store: Answer
-    prefect_server: Answer
+    def __init__(self, url: str, within_sec: float) -> None:
+        self._url = url
+        self._store = Bounded(self._ask_store, within_sec, "readiness of the store")
+        self._server = Bounded(_ask_server, within_sec, "readiness of the Prefect server")
 
-    def as_dict(self) -> dict[str, object]:
-        """The same as JSON has it."""
-        return asdict(self)
+    def __call__(self) -> dict[str, object]:
+        """What /ready answers; `ready` is what its status says too."""
+        store, server = _answer(self._store), _answer(self._server)
+        return {"ready": store.ok, "store": asdict(store), "prefect_server": asdict(server)}
 
-
-def readiness_of(url: str) -> Readiness:
-    """Ask the store and, where PREFECT_API_URL is set, the Prefect server."""
-    store = _store(url)
-    server = server_check()
-    return Readiness(store.ok, store, Answer(server.state == "good", redact(server.found)))
-
-
-def unready(url: str, problem: str) -> Readiness:
-    """What is to be said when the question itself has come to no end."""
-    return Readiness(
-        ready=False,
-        store=Answer(ok=False, found=f"{shown(url)}: {problem}"),
-        prefect_server=Answer(ok=False, found="not asked"),
-    )
+    def _ask_store(self) -> Answer:
+        opened_store(self._url).close()
+        return Answer(ok=True, found=f"{shown(self._url)} at {migration.head()}")
 
 
-def _store(url: str) -> Answer:
+def _ask_server() -> Answer:
+    check = server_check()
+    return Answer(check.state == "good", redact(check.found))
+
+
+def _answer(ask: Bounded[Answer]) -> Answer:
     try:
-        opened_store(url).close()
-    except AcmsError as problem:
+        return ask()
+    except (AcmsError, TimeoutError) as problem:
         return Answer(ok=False, found=redact(str(problem)))
-    return Answer(ok=True, found=f"{shown(url)} at {migration.head()}")

@@ -86,6 +86,16 @@ def test_health_and_readiness_are_json(ask: Ask, monkeypatch: pytest.MonkeyPatch
     assert "refused" in found["prefect_server"]["found"]
 
 
+def test_a_prefect_server_that_hangs_is_told_in_time(canonical_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It decides nothing: the store is there."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/api")
+        for ask in serving(canonical_url, within_sec=1):
+            answer, body = ask("/ready")
+            assert (answer.status, json.loads(body)["store"]["ok"]) == (200, True)
+            assert json.loads(body)["prefect_server"] == {"ok": False, "found": "no answer within 1 s"}
+
+
 def test_what_is_not_there_is_said(ask: Ask) -> None:
     """Another path, another method."""
     answer, body = ask("/nowhere")
