@@ -25,7 +25,8 @@ The class writes the sentence, the raise site passes the facts::
     │   ├── ServerUnavailable         the Prefect server does not answer
     │   ├── ServerUnnamed             no Prefect server is named
     │   ├── AddressUnfit              a server can't listen there
-    │   └── PoolUnfit                 the work pool is not there, or of another type
+    │   ├── PoolUnfit                 the work pool is not there, or of another type
+    │   └── AutomationUnfit           an automation that does not fit the Prefect server
     ├── TransitionError               a state change that was refused; nothing was changed
     │   ├── InvalidTransition         the machine has no such edge
     │   ├── GuardRefused              the edge exists, its guard said no
@@ -184,6 +185,12 @@ class StoreUnavailable(BadInput):
     """The canonical database can't be used."""
 
     sentence = "the canonical store {url} can't be used: {problem}"
+
+
+class AutomationUnfit(BadInput):
+    """An automation that does not fit the Prefect server."""
+
+    sentence = "{name} is not installed: {problem}"
 
 
 class ServerUnavailable(BadInput):

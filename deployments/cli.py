@@ -65,6 +65,7 @@ COMMANDS = {
     "notify": Entry("notify", "notify", "Try a channel of notifications, and list what could not be told."),
     "audit": Entry("audit", "audit", "Verify or export the audit trail."),
     "evidence": Entry("evidence", "evidence", "Export what a run did as a signed file, and check such a file offline."),
+    "automations": Entry("automations", "automations", "Let a Prefect server notify, resume and run by itself."),
     "machines": Entry("machines", "machines", "Show the lifecycles that every state change must obey."),
     "db": Entry("db", "db", "Migrate the canonical database, or tell its version."),
     "doctor": Entry("doctor", "doctor", "Check that everything a run needs is in place."),

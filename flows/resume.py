@@ -50,13 +50,14 @@ async def acms_resume(
 ) -> State[Any]:
     """Go on with a run that lost its driver, from where its rows say that it is; the state and the Outcome are its own.
 
-    Raises NotFound for an unknown run, and RunDriven or RepositoryBusy when a living process drives it or works in its
-    repository: `wait_sec` waits for the repository, `take_over` fences the driver off.
+    The run may also be told by the id of the Prefect flow run that drives it, which is what Prefect knows of one that
+    crashed. Raises NotFound for an unknown run, and RunDriven or RepositoryBusy when a living process drives it or
+    works in its repository: `wait_sec` waits for the repository, `take_over` fences the driver off.
     """
 
     async def resumed() -> State[Any]:
         with shared_store(database_url).begin(read_only=True) as dao:
-            run = dao.runs.get(run_id)
+            run = dao.runs.find(run_id) or dao.runs.by_attempt(run_id) or dao.runs.get(run_id)
         return await go_on(run, database_url, wait_sec=wait_sec, force=take_over)
 
     return await suspending(resumed, lambda: shared_store(database_url))

@@ -97,7 +97,7 @@ def test_commits_are_sent_in_their_order_and_together(listener: EventListener, s
     with store.begin(read_only=True) as dao:
         trail = dao.transitions.of_run(rows.run_id)
     assert [event["payload"]["event_id"] for event in listener.taken] == [row.event_id for row in trail]
-    assert listener.requests < 5
+    assert listener.posts() < 5
     of_task = [event for event in listener.taken if event["resource"]["prefect.resource.id"] == f"acms.task.{task}"]
     assert [event["event"] for event in of_task] == ["acms.task.pending", "acms.task.queued", "acms.task.running"]
     assert [event["follows"] for event in of_task] == [None, of_task[0]["id"], of_task[1]["id"]]
@@ -134,13 +134,13 @@ def test_a_run_may_have_none(listener: EventListener, store: Store) -> None:
 def test_a_server_in_trouble_is_left_alone_and_told_later_what_it_missed(listener: EventListener, store: Store) -> None:
     """No commit waits for it, no event is sent twice, and none says that it follows one that was never sent."""
     sender = Sender(store, away_sec=0.3)
-    listener.answer = HTTPStatus.INTERNAL_SERVER_ERROR
+    listener.status = HTTPStatus.INTERNAL_SERVER_ERROR
     began = time.monotonic()
     run_id = run_of(store)
     assert time.monotonic() - began < 0.5
-    until(lambda: listener.requests, "it was asked")
+    until(listener.posts, "it was asked")
     time.sleep(0.6)
-    listener.answer = HTTPStatus.NO_CONTENT
+    listener.status = HTTPStatus.OK
     with store.begin() as dao:
         dao.runs.advance(run_id, RunTrigger.RUN_STARTED)
     sender.follower.close()
