@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from prefect_acms.blocks.events import EventSettings
 from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.blocks.notifications import NotificationSettings
+from prefect_acms.blocks.saved import STORE, SavedBlocks
 from prefect_acms.blocks.section import Section
+from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.blocks.watch import WatchSettings
+from prefect_acms.canonical.errors import InvalidValue
 
 
 class Mode(StrEnum):
@@ -192,15 +195,37 @@ class ExecutionSettings(Section):
     concurrency: int = Field(default=4, ge=1, le=64, description="tasks at a time")
     task_timeout_sec: float = Field(default=1800, gt=0, description="seconds one tool run may take")
     tool_files: tuple[Path, ...] = Field(default=(), description="TOML files with further tool profiles")
+    profiles: tuple[ToolSpec, ...] = Field(default=(), description="further tool profiles themselves")
     allow_noncritical_failures: bool = Field(
         default=True, description="whether a run in which something not critical failed still succeeds, degraded"
     )
 
 
+_CHOSEN = {
+    "required": ["blocks"],
+    "properties": {"blocks": {"required": ["workspace"], "properties": {"workspace": {"type": ["object", "string"]}}}},
+}
+_NEEDED: dict[str, Any] = {
+    "if": {"not": _CHOSEN},
+    "then": {"required": ["repository"]},
+    "dependentSchemas": {
+        "mode": {"if": {"properties": {"mode": {"const": "execute_only"}}}, "then": {"required": ["plan"]}}
+    },
+}
+"""What is needed only under a condition, so that Prefect's server can say so before there is a run."""
+
+
 class PipelineConfig(Section):
     """Everything a run needs to know; a repository path is all that must be given."""
 
-    repository: Path = Field(description="path of the git repository to improve", json_schema_extra={"minLength": 1})
+    model_config = ConfigDict(json_schema_extra=_NEEDED)
+
+    repository: Path | None = Field(
+        default=None,
+        description="path of the git repository to improve, where the run works; needed unless a saved workspace is "
+        "chosen",
+        json_schema_extra={"minLength": 1},
+    )
     mode: Mode = Field(default=Mode.FULL, description="how far the run goes")
     plan: str | None = Field(
         default=None, description="execute_only: a plan file, or the id of the run whose stored plan is executed"
@@ -209,6 +234,9 @@ class PipelineConfig(Section):
     wait_sec: float = Field(default=0, ge=0, description="seconds to wait for another run in this repository to end")
     database_url: str | None = Field(
         default=None, description="SQLAlchemy URL of the canonical store; none: $ACMS_DATABASE_URL or $ACMS_HOME"
+    )
+    blocks: SavedBlocks = Field(
+        default=SavedBlocks(), title="Saved blocks", description="settings that are saved as Prefect blocks"
     )
     discovery: DiscoverySettings = Field(default=DiscoverySettings(), description="which gaps are looked for")
     clustering: ClusteringSettings = Field(default=ClusteringSettings(), description="how gaps become workstreams")
@@ -227,4 +255,34 @@ class PipelineConfig(Section):
     @property
     def title(self) -> str:
         """The repository's name and the mode, as runs are called in the Prefect UI."""
-        return f"{self.repository.resolve().name} {self.mode.value}"
+        name = self.blocks.workspace if self.repository is None else self.repository.resolve().name
+        return f"{name} {self.mode.value}"
+
+    @property
+    def path(self) -> Path:
+        """Where the repository is; raises InvalidValue where that is in a saved workspace, to be loaded first."""
+        if self.repository is None:
+            raise InvalidValue(field="repository", value=None, expected="the path of a repository")
+        return self.repository
+
+    @property
+    def database(self) -> str | None:
+        """Where the canonical store is: a URL, or `acms-canonical-store/NAME` for a saved block; none: the default."""
+        return f"{STORE}/{self.blocks.store}" if self.blocks.store else self.database_url
+
+    @model_validator(mode="after")
+    def _one_word_for_each(self) -> Self:
+        if self.repository is None and self.blocks.workspace is None:
+            message = "give the path of a repository, or choose a saved workspace"
+            raise ValueError(message)
+        given = {
+            "workspace": ("repository", self.repository is not None),
+            "store": ("database_url", self.database_url is not None),
+            "guardrails": ("guardrails", self.guardrails != GuardrailSettings()),
+            "resilience": ("resilience", self.resilience != ResilienceSettings()),
+        }
+        for block, (setting, is_given) in given.items():
+            if is_given and getattr(self.blocks, block) is not None:
+                message = f"give {setting}, or choose a saved block for it in blocks.{block}, not both"
+                raise ValueError(message)
+        return self

@@ -98,11 +98,16 @@ class Workspace(Block):
         return self
 
     def checkout(self, into: Path) -> Path:
-        """The folder of the repository: the local path as it is, or a fresh clone of the URL in `into`.
+        """The folder of the repository: the local path as it is, or a clone of the URL in `into`, as the URL is now.
 
-        Raises NotARepository or RepositoryUnfit for a local path that can't be used, GitFailed when cloning fails.
+        Raises NotARepository or RepositoryUnfit for a folder that can't be used, GitFailed when git fails.
         """
-        return self._clone(into) if self.is_remote else self._local()
+        if not self.is_remote:
+            return self._local()
+        if not (into / ".git").exists():
+            return self._clone(into)
+        self._update(into)
+        return into.resolve()
 
     def _local(self) -> Path:
         path = Path(self.repository).expanduser()
@@ -119,14 +124,32 @@ class Workspace(Block):
 
     def _clone(self, into: Path) -> Path:
         branch = () if self.branch is None else (f"--branch={self.branch}",)
-        command = ("clone", "--quiet", *branch, "--", self.repository, str(into))
-        try:
-            done = _git(command, _clean_environment() | self._authentication(), self.timeout_sec)
-        except subprocess.TimeoutExpired:
-            raise GitFailed(command="clone", exit_code=124, problem=f"no end after {self.timeout_sec} s") from None
-        if done.returncode:
-            raise GitFailed(command="clone", exit_code=done.returncode, problem=_last_line(done.stderr))
+        self._run("clone", "--quiet", *branch, "--", self.repository, str(into))
         return into.resolve()
+
+    def _update(self, clone: Path) -> None:
+        """Bring the branch to where it is at the URL; the other branches of the clone, our results, stay."""
+        found = self._run("config", "--get", "remote.origin.url", at=clone).strip()
+        if found != self.repository:
+            raise RepositoryUnfit(path=clone, problem=f"it is a clone of {found}, not of {self.repository}")
+        self._run("fetch", "--quiet", "--prune", "origin", at=clone)
+        if self.branch is None:
+            self._run("remote", "set-head", "origin", "--auto", at=clone)
+        head = "refs/remotes/origin/HEAD"
+        remote = f"refs/remotes/origin/{self.branch}" if self.branch else self._run("symbolic-ref", head, at=clone)
+        branch = remote.strip().removeprefix("refs/remotes/origin/")
+        self._run("checkout", "--quiet", "--force", "-B", branch, remote.strip(), at=clone)
+
+    def _run(self, command: str, *arguments: str, at: Path | None = None) -> str:
+        """What git prints, with the credentials at hand; raises GitFailed."""
+        where = () if at is None else ("-C", str(at))
+        try:
+            done = _git((*where, command, *arguments), _clean_environment() | self._authentication(), self.timeout_sec)
+        except subprocess.TimeoutExpired:
+            raise GitFailed(command=command, exit_code=124, problem=f"no end after {self.timeout_sec} s") from None
+        if done.returncode:
+            raise GitFailed(command=command, exit_code=done.returncode, problem=_last_line(done.stderr))
+        return done.stdout
 
     def _authentication(self) -> dict[str, str]:
         """The credentials as git configuration in the environment: not in argv, and not kept in `.git/config`."""

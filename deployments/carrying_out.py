@@ -19,6 +19,7 @@ from prefect_acms.flows.outcome import Outcome
 from prefect_acms.flows.pipeline import run_pipeline
 from prefect_acms.flows.resume import resume_pipeline
 from prefect_acms.tasks.repository import Repository
+from prefect_acms.tasks.saved import at_saved_store
 from prefect_acms.tasks.summary import build_summary
 from prefect_acms.tasks.summary_model import Summary
 
@@ -41,7 +42,6 @@ def go_on_with(run: RunRow, database_url: str | None, *, wait_sec: float, take_o
     screen = console(to_stderr=as_json)
     carried = _watched(
         lambda listener: resume_pipeline(run.id, database_url, listener, wait_sec=wait_sec, take_over=take_over),
-        Path(run.repo_root),
         database_url,
         screen,
     )
@@ -50,16 +50,15 @@ def go_on_with(run: RunRow, database_url: str | None, *, wait_sec: float, take_o
 
 def watch(config: PipelineConfig, screen: Console) -> Carried:
     """Run the pipeline with its progress on the screen."""
-    return _watched(lambda listener: run_pipeline(config, listener), config.repository, config.database_url, screen)
+    config = at_saved_store(config)
+    return _watched(lambda listener: run_pipeline(config, listener), config.database_url, screen)
 
 
-def _watched(
-    start: Callable[[Listener], Outcome], repository: Path, database_url: str | None, screen: Console
-) -> Carried:
+def _watched(start: Callable[[Listener], Outcome], database_url: str | None, screen: Console) -> Carried:
     with Progress(database_url, screen) as progress:
         outcome = start(progress.listen)
     screen.print()
-    summary = build_summary(open_store(database_url), outcome.run_id, Repository.open(repository))
+    summary = build_summary(open_store(database_url), outcome.run_id, Repository.open(Path(outcome.folder).parents[1]))
     return Carried(outcome, summary)
 
 

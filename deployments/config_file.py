@@ -28,7 +28,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise InvalidDocument(path=path, where="TOML", problem=str(error)) from error
     try:
         # a repository need not be in the file: the command line names it
-        PipelineConfig.model_validate({"repository": ".", **values})
+        named = {} if "workspace" in values.get("blocks", {}) else {"repository": "."}
+        PipelineConfig.model_validate({**named, **values})
     except ValidationError as error:
         raise InvalidDocument(path=path, where="settings", problem=validation_sentence(error)) from error
     return _from_here(values, path.absolute().parent)

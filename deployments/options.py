@@ -162,7 +162,8 @@ def build_config(repository: Path | None, given: Mapping[str, Any]) -> PipelineC
     from prefect_acms.deployments.config_file import read_config_file
 
     values = read_config_file(given["config"]) if given.get("config") else {}
-    if repository is not None or "repository" not in values:
+    is_saved = "workspace" in values.get("blocks", {})
+    if repository is not None or not ("repository" in values or is_saved):
         values["repository"] = repository or Path()
     for name, path in FIELDS.items():
         if given.get(name) not in (None, ()):

@@ -74,7 +74,7 @@ def commit_of(repository: Repository, revision: str) -> str:
 
 def _of_bytes(content: bytes, given: _Given) -> Subject:
     settings = _configured(given)
-    repository = Repository.open(settings.repository)
+    repository = Repository.open(settings.path)
     base = commit_of(repository, given.base or "HEAD")
     guardrails, maker = _held(settings, repository, base, given)
     return Subject(content, guardrails, maker, repository, base, EVERYWHERE, _gates(settings, repository))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -22,8 +25,9 @@ from prefect_acms.tasks.git import run_git, text_of
 from prefect_acms.tasks.isolation import require_isolation
 from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.policies import policy_record, repository_policy
-from prefect_acms.tasks.profiles import load_profiles
+from prefect_acms.tasks.profiles import toolbox_of
 from prefect_acms.tasks.repository import Repository
+from prefect_acms.tasks.saved import chosen, names_of
 from prefect_acms.tasks.sources import load_sources
 from prefect_acms.tasks.stored_plans import stored_plan
 
@@ -46,13 +50,13 @@ def check_config(config: PipelineConfig) -> Repository:
     Raises a BadInput: no git, not a repository, dirty or detached, unknown source, broken report, plan, tool file or
     policy of the repository.
     """
-    repository = Repository.open(config.repository)
+    repository = Repository.open(config.path)
     repository.require_fit(allow_dirty=config.allow_dirty)
     folder_of_runs(repository)
     require_home()
     if config.mode is not Mode.EXECUTE_ONLY:
         _check_discovery(config)
-    load_profiles(config.execution.tool_files)
+    toolbox_of(config.execution)
     PatternIndex.load(config.execution.tool_files)
     repository_policy(repository, repository.head())
     if not config.gates.may_judge:
@@ -77,14 +81,20 @@ def _check_discovery(config: PipelineConfig) -> None:
 
 @flow(name="acms-configure", flow_run_name="configure {config.title}", persist_result=False)
 async def configure_run(
-    config: PipelineConfig, attempt: Attempt | None = None, retry_of: str | None = None
+    config: PipelineConfig,
+    attempt: Attempt | None = None,
+    retry_of: str | None = None,
+    saved: Mapping[str, Any] | None = None,
 ) -> RunHandle:
     """Start a run: check the configuration, make its row and its folder, and drive it from here on.
 
-    `attempt` is the Prefect run that stands for it, none: the one that calls this; `retry_of` the run tried again.
+    `attempt` is the Prefect run that stands for it, none: the one that calls this; `retry_of` the run tried again;
+    `saved` the names of the blocks that the configuration was made with, none: those that it names itself.
     """
+    saved = saved or names_of(config.blocks)
+    config = await asyncio.to_thread(chosen, config)
     repository = check_config(config)
-    store = shared_store(config.database_url)
+    store = shared_store(config.database)
     if config.mode is Mode.EXECUTE_ONLY:
         stored_plan(config, repository, lambda: store)
     attempt = attempt or Attempt(str(flow_run.parent_flow_run_id or flow_run.id), flow_run.run_count)
@@ -97,9 +107,13 @@ async def configure_run(
             config=config.model_dump(mode="json"),
             prefect_flow_run_id=attempt.flow_run_id,
             prefect_run_count=attempt.run_count,
-            metadata={"branch": repository.branch(), **({"retry_of": retry_of} if retry_of else {})},
+            metadata={
+                "branch": repository.branch(),
+                **({"retry_of": retry_of} if retry_of else {}),
+                **({"blocks": dict(saved)} if saved else {}),
+            },
         )
-    drive = drive_run(run.id, database=config.database_url, attempt=attempt)
+    drive = drive_run(run.id, database=config.database, attempt=attempt)
     with drive.begin() as dao:
         dao.runs.advance(run.id, RunTrigger.RUN_STARTED)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from prefect import flow
@@ -30,6 +32,7 @@ from prefect_acms.tasks.bridge import (
 )
 from prefect_acms.tasks.cancelling import cancel_unless_ended
 from prefect_acms.tasks.driving import Attempt, drive_run, shared_store
+from prefect_acms.tasks.saved import at_saved_store, chosen, names_of
 from prefect_acms.tasks.stored_plans import stored_plan
 
 __all__ = ["Listener", "Outcome", "acms_pipeline", "run_pipeline"]
@@ -52,37 +55,39 @@ async def acms_pipeline(config: PipelineConfig) -> State[Any]:
     run that it has begun, or tells how that one ended; only one that failed or was canceled is begun anew.
     """
     with clean_errors():
-        return await suspending(lambda: _improved(config), lambda: shared_store(config.database_url))
+        return await suspending(lambda: _improved(config), lambda: shared_store(config.database))
 
 
 async def _improved(config: PipelineConfig) -> State[Any]:
-    store = shared_store(config.database_url)
+    store = shared_store(config.database)
     with store.begin(read_only=True) as dao:
         begun = dao.runs.by_attempt(str(flow_run.id))
     if begun is not None and begun.state not in MACHINES["run"].terminal:
         # An attempt of the same Prefect run is over for Prefect; one of another may drive it all the same.
         is_ours = begun.prefect_flow_run_id == str(flow_run.id)
-        return await go_on(begun, config.database_url, wait_sec=config.wait_sec, force=is_ours)
+        return await go_on(begun, config.database, wait_sec=config.wait_sec, force=is_ours)
     if begun is not None and begun.state in {RunState.SUCCEEDED, RunState.QUARANTINED}:
-        return tidy_up(begun, config.database_url)
+        return tidy_up(begun, config.database)
+    saved = names_of(config.blocks)
+    config = await asyncio.to_thread(chosen, config)
     repository = check_config(config)
     async with repository_held(store, repository, config.wait_sec):
-        handle = await _configured(config, begun)
+        handle = await _configured(config, begun, saved)
         drive = drive_run(handle.run_id, epoch=handle.epoch)
         await publish_name(f"{config.title} {handle.run_id[-8:]}")
         return await take_course(drive)
 
 
-async def _configured(config: PipelineConfig, before: RunRow | None) -> RunHandle:
+async def _configured(config: PipelineConfig, before: RunRow | None, saved: Mapping[str, Any]) -> RunHandle:
     """Configure the run; one that was made, but whose handle got lost on the way, is canceled or can be resumed."""
     try:
         retry_of = before.id if before else None
         attempt = Attempt(str(flow_run.id), flow_run.run_count)
-        handle: RunHandle = await run_phase(configure_run, config, attempt=attempt, retry_of=retry_of)
+        handle: RunHandle = await run_phase(configure_run, config, attempt=attempt, retry_of=retry_of, saved=saved)
     except INTERRUPTIONS:
         if not await was_cancelled():
             raise
-        store = shared_store(config.database_url)
+        store = shared_store(config.database)
         with store.begin(read_only=True) as dao:
             run = dao.runs.by_flow_run(str(flow_run.id))
         if run is not None:
@@ -96,9 +101,11 @@ def run_pipeline(config: PipelineConfig, store_listener: Listener | None = None)
 
     The listener is told every event of the store after its commit, in order.
     """
-    repository = check_config(config)
+    config = at_saved_store(config)
+    ready = chosen(config)
+    repository = check_config(ready)
     with told_by_environment(config.database_url) as url:
         config = config.model_copy(update={"database_url": url})
         if config.mode is Mode.EXECUTE_ONLY:
-            stored_plan(config, repository, lambda: shared_store(url))
+            stored_plan(ready, repository, lambda: shared_store(url))
         return await_here(acms_pipeline, config, database_url=url, listener=store_listener)

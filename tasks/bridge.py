@@ -23,6 +23,7 @@ from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.attempts import fail_task
 from prefect_acms.tasks.cancelling import cancel_unless_ended
 from prefect_acms.tasks.driving import drives, shared_store
+from prefect_acms.tasks.saved import database_of
 
 SEEN = "prefect_attempt_seen"
 """Key of the metadata of a run: the highest number of an attempt that Prefect told of."""
@@ -122,6 +123,4 @@ def _reported(name: str, state: State[Any]) -> str:
 
 def store_of(parameters: Mapping[str, Any]) -> Store:
     """The store that a flow run with these parameters works with."""
-    config = parameters.get("config")
-    given = config.get("database_url") if isinstance(config, Mapping) else getattr(config, "database_url", None)
-    return shared_store(given or parameters.get("database_url"))
+    return shared_store(database_of(parameters))

@@ -10,10 +10,11 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prefect_acms.blocks.config import PipelineConfig
 from prefect_acms.blocks.guardrails import GuardrailSettings
+from prefect_acms.blocks.saved import STORE
 from prefect_acms.canonical.errors import (
     NotARepository,
     NotFound,
@@ -35,11 +36,14 @@ from prefect_acms.tasks.leases import Lease, driver_of, recorded_driver, this_dr
 from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.policies import RepositoryPolicy, repository_policy
 from prefect_acms.tasks.processes import signal_group, stop_process, watched
-from prefect_acms.tasks.profiles import Toolbox, load_profiles
+from prefect_acms.tasks.profiles import Toolbox, toolbox_of
 from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.survivors import stop_survivors, wait_for_git
 from prefect_acms.tasks.tightening import tightened
 from prefect_acms.tasks.waits import Waits
+
+if TYPE_CHECKING:
+    from prefect_acms.tasks.saved import SavedStore
 
 
 @dataclass(eq=False)
@@ -139,7 +143,7 @@ class Drive:
     @cached_property
     def toolbox(self) -> Toolbox:
         """The tools of the run, read once: a file that changes meanwhile does not change the run."""
-        return load_profiles(self.config.execution.tool_files)
+        return toolbox_of(self.config.execution)
 
     @cached_property
     def patterns(self) -> PatternIndex:
@@ -191,14 +195,28 @@ _LOCK = threading.Lock()
 
 
 def shared_store(given: str | None = None) -> Store:
-    """The one store of this process for a database, so that who subscribes to it hears of every commit made here."""
-    url = database_url(given)
+    """The one store of this process for a database, so that who subscribes to it hears of every commit made here.
+
+    Given is a URL, `acms-canonical-store/NAME` for a saved block, or nothing for the default.
+    """
+    saved = _saved_store(given)
+    url = database_url(saved.url if saved else given)
     with _LOCK:
         if url not in _STORES:
             clean_logs()
-            _STORES[url] = open_store(url)
+            _STORES[url] = open_store(url, synchronous=saved.synchronous) if saved else open_store(url)
             send_events(_STORES[url])
         return _STORES[url]
+
+
+def _saved_store(given: str | None) -> SavedStore | None:
+    """What a saved block says, where one is given: it is loaded, and Prefect with it, for that alone."""
+    slug, _, name = (given or "").partition("/")
+    if slug != STORE:
+        return None
+    from prefect_acms.tasks.saved import saved_store  # noqa: PLC0415 - most processes name no block
+
+    return saved_store(name)
 
 
 class Attempt(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from prefect_acms.blocks.config import ExecutionSettings
 from prefect_acms.blocks.routing_rule import RoutingRule
 from prefect_acms.blocks.tool_spec import Tier, ToolSpec
 from prefect_acms.canonical.errors import InvalidDocument, InvalidValue, UnknownName
@@ -101,6 +102,11 @@ def load_profiles(files: Sequence[Path] = ()) -> Toolbox:
         shipped = shipped or len(rules)
     in_order = list(rules.values())
     return Toolbox(profiles.values(), [*in_order[shipped:], *in_order[:shipped]])
+
+
+def toolbox_of(execution: ExecutionSettings) -> Toolbox:
+    """The toolbox of a run: what `load_profiles` gives, and the profiles that its configuration holds itself."""
+    return load_profiles(execution.tool_files).with_profiles(execution.profiles)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

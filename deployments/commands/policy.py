@@ -47,7 +47,7 @@ def show(path: Path | None, base: str, config: Path | None, *, as_json: bool) ->
     from prefect_acms.tasks.tightening import explained
 
     settings = build_config(path, {"config": config})
-    repository = Repository.open(settings.repository)
+    repository = Repository.open(settings.path)
     stated = repository_policy(repository, commit_of(repository, base))
     us = str(config) if config else "the run"
     found = explained(settings.guardrails, stated.policy if stated else None, us=us, them=stated.file if stated else "")

@@ -64,6 +64,14 @@ def test_no_default_is_drawn_as_a_page_of_lines() -> None:
             "field 'config.clustering.by'. Failure reason: 'age' is not one of ['category', 'proximity']",
         ),
         (
+            {"repository": "/r", "mode": "execute_only"},
+            "field 'config'. Failure reason: 'plan' is a required property",
+        ),
+        (
+            {"blocks": {"workspace": "a/b"}},
+            "field 'config.blocks.workspace'. Failure reason: 'a/b' does not match '^[^/\\\\s%&<>][^/%&<>]*$'",
+        ),
+        (
             {"repository": "/r", "discovery": {"max_gaps": 0}},
             "field 'config.discovery.max_gaps'. Failure reason: 0 is less than the minimum of 1",
         ),
@@ -90,8 +98,22 @@ def test_a_repository_is_all_that_is_needed() -> None:
     """And so is what the form sends, which is every default, and what Python sends, with its nulls."""
     whole = PipelineConfig(repository=Path("/r")).model_dump(mode="json")
     assert whole["discovery"]["max_gaps"] is None
-    for config in ({"repository": "/r"}, whole):
+    workspace = {"$ref": {"block_document_id": "7c9a2c1e-0d5f-4b43-8ea3-9f0f5a3c8a11"}}
+    for config in ({"repository": "/r"}, whole, {"blocks": {"workspace": workspace}}, {"blocks": {"workspace": "w"}}):
         assert validate({"config": config}, FORM) == []
+
+
+def test_saved_blocks_are_chosen_from_a_list() -> None:
+    """The UI draws a selector where a field has the slug of a block type, in a list too."""
+    found = FORM["definitions"]["SavedBlocks"]["properties"]
+    drawn = {name: field.get("items", field)["block_type_slug"] for name, field in found.items()}
+    assert drawn == {
+        "workspace": "acms-workspace",
+        "store": "acms-canonical-store",
+        "guardrails": "acms-guardrail-policy",
+        "resilience": "acms-resilience-policy",
+        "tools": "acms-tool-profile",
+    }
 
 
 @pytest.mark.parametrize(

@@ -130,16 +130,16 @@ def test_an_edited_plan_is_carried_out_in_the_order_that_it_says(config: Pipelin
         three["key"]: "completed",
         four["key"]: "completed",
     }
-    assert git(config.repository, "show", f"{outcome.branch}:c.py") == "X = 3\n"  # one after the other
+    assert git(config.path, "show", f"{outcome.branch}:c.py") == "X = 3\n"  # one after the other
     assert [row.id for row in tasks.values() if row.state not in MACHINES["task"].terminal] == []
     assert tasks[f"{two['key']}/implementation"].attempt == 0
     assert order.index(tasks[f"{one['key']}/implementation"].id) < order.index(
         tasks[f"{three['key']}/implementation"].id
     )
     assert all(gap.deferred_reason for gap in gaps if gap.state == "deferred")
-    files = git(config.repository, "ls-tree", "-r", "-z", "--name-only", str(outcome.branch)).split("\0")
+    files = git(config.path, "ls-tree", "-r", "-z", "--name-only", str(outcome.branch)).split("\0")
     assert "größe ☃.txt" not in files
-    assert (config.repository / "größe ☃.txt").exists()
+    assert (config.path / "größe ☃.txt").exists()
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -134,7 +134,7 @@ def test_a_second_run_in_the_same_repository_is_refused(
         repository=committed({"app.py": "A = 1\n"}), database_url=canonical_url, discovery=RUFF, mode=Mode.ANALYZE_ONLY
     )
     with (
-        repository_lock(acms_home, config.repository, "somebody else"),
+        repository_lock(acms_home, config.path, "somebody else"),
         pytest.raises(RepositoryBusy, match="somebody else"),
     ):
         run_pipeline(config)
