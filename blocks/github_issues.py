@@ -53,8 +53,8 @@ class GitHubIssues(NotificationBlock):
     )
     api_url: str = Field(
         default="https://api.github.com",
-        pattern=r"^https?://",
-        description="Address of the API; on GitHub Enterprise https://HOST/api/v3.",
+        pattern=r"^(https://|http://(127\.0\.0\.1|localhost)(:\d+)?(/|$))",
+        description="Address of the API, https, as a token goes there; on GitHub Enterprise https://HOST/api/v3.",
     )
     timeout_sec: int = Field(default=10, ge=1, description="Seconds that GitHub has to answer.")
 
@@ -120,5 +120,6 @@ class GitHubIssues(NotificationBlock):
             retry=None,
             seconds_between_requests=0,
             seconds_between_writes=0,
+            lazy=True,
         )
-        return client.get_repo(self.repository, lazy=True)
+        return client.get_repo(self.repository)

@@ -67,7 +67,10 @@ def claim(store: Store, run_id: str, channel: str, seen: Mark) -> bool:
 
 
 def set_mark(store: Store, run_id: str, channel: str, mark: Mark) -> None:
-    """Store how far a channel was told; a claim ends with it."""
+    """Store how far a channel was told; a claim ends with it. One who was cut off and comes late moves nothing back."""
     for attempt in Retrying(stop=stop_after_attempt(MOST_RACES), retry=retry_if_exception_type(LostRace), reraise=True):
         with attempt, store.begin() as dao:
-            dao.runs.change(run_id, metadata={_KEY + channel: mark.model_dump(mode="json")})
+            dao.trail.head(run_id)
+            known = mark_of(dao.runs.get(run_id), channel).place
+            if known.run <= mark.run and known.shared <= mark.shared:
+                dao.runs.change(run_id, metadata={_KEY + channel: mark.model_dump(mode="json")})
