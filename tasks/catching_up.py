@@ -57,8 +57,7 @@ def _chosen(store: Store, run_ids: Sequence[str] | None) -> list[RunRow]:
 def _tell(store: Store, name: str, runs: Sequence[RunRow], until: float) -> None:
     """Tell one channel of all these runs, each message once; when it fails, the rest is left to whoever comes next."""
     # Prefect is imported only where somebody is to be told something
-    from prefect_acms.tasks.channels import open_channels  # noqa: PLC0415
-    from prefect_acms.tasks.notifying import tell  # noqa: PLC0415
+    from prefect_acms.tasks.notifying import channels_of, tell  # noqa: PLC0415
 
     closing = threading.Event()
     closing.set()
@@ -67,7 +66,8 @@ def _tell(store: Store, name: str, runs: Sequence[RunRow], until: float) -> None
             if time.monotonic() >= until:
                 return
             has_ended = standing_of(run, store.clock()) is Standing.ENDED
-            for channel in open_channels(name, NotificationSettings.model_validate(run.config["notifications"])):
+            settings = NotificationSettings.model_validate(run.config["notifications"])
+            for channel in channels_of(store, run.id, name, settings):
                 tell(store, run.id, channel, closing, at_end=has_ended)
     except AcmsError as problem:
         _log.warning("%s; the next sweep tries again", problem)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from prefect_acms.blocks.notifications import NotificationLevel
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.tasks.news import RANKS, News, foreign
-from prefect_acms.tasks.reports.text import count, seconds
+from prefect_acms.tasks.reports.text import count, one_line, seconds
 from prefect_acms.tasks.summary_model import Summary
 
 MOST_NEWS = 8
@@ -35,7 +35,7 @@ def gathered(run: RunRow, news: Sequence[News], link: str | None) -> Message:
     worst = max(news, key=lambda item: RANKS[item.level])
     more = f" (and {len(news) - 1} more)" if len(news) > 1 else ""
     lines = [*_listed(news), "", *_footer(run, link)]
-    return Message(run.id, worst.level, _subject(run, worst.sentence, more), "\n".join(lines))
+    return Message(run.id, worst.level, _subject(run, worst.sentence.partition(": ")[0], more), "\n".join(lines))
 
 
 def digest(
@@ -87,7 +87,7 @@ def _amounted(summary: Summary) -> Iterator[str]:
     yield f"{count(kept, 'patch', 'patches')} on the branch, {aside} quarantined; {seconds(run.duration_sec)}"
     yield f"Branch: `{run.branch}`" if run.branch else "No branch: nothing was kept"
     for reason in summary.reasons[:MOST_REASONS]:
-        yield f"- deferred {reason.gaps}: {foreign(reason.reason)}"
+        yield f"- deferred {reason.gaps}: {one_line(foreign(reason.reason))}"
     further = len(summary.reasons) - MOST_REASONS
     if further > 0:
         yield f"- deferred for {count(further, 'more reason')}"

@@ -17,9 +17,9 @@ from prefect_acms.blocks.notifications import NotificationSettings
 from prefect_acms.canonical.errors import AcmsError
 from prefect_acms.canonical.events import Event
 from prefect_acms.dao.store import Store
-from prefect_acms.tasks.channels import Channel, open_channels
+from prefect_acms.tasks.channels import Channel
 from prefect_acms.tasks.news import saying_of
-from prefect_acms.tasks.notifying import tell
+from prefect_acms.tasks.notifying import channels_of, tell
 
 CLOSE_SEC = 10.0
 """Seconds that a run which has ended leaves its channels to be told the rest; a sweep tells what is left then."""
@@ -109,7 +109,7 @@ class _Post:
     def _tell(self, *, at_end: bool) -> float | None:
         """Tell what is untold; in how many seconds to look again, None when only news are a reason to."""
         try:
-            self._channels = self._channels or open_channels(self._name, self._settings)
+            self._channels = self._channels or channels_of(self._store, self._run_id, self._name, self._settings)
         except AcmsError as problem:
             _log.warning("run %s: %s", self._run_id, problem)
             return AGAIN_SEC

@@ -17,13 +17,13 @@ from tenacity.nap import sleep_using_event
 
 from prefect_acms.blocks.notifications import Digest, NotificationLevel, NotificationSettings
 from prefect_acms.canonical.clock import utc_moment, utc_text
-from prefect_acms.canonical.errors import ChannelFailed, NotARepository, RepositoryUnfit
+from prefect_acms.canonical.errors import ChannelFailed, NotARepository, NotFound, RepositoryUnfit
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.run import RunState
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store
 from prefect_acms.dao.untold import Place, untold_rows
-from prefect_acms.tasks.channels import Channel, send
+from prefect_acms.tasks.channels import Channel, open_channels, send
 from prefect_acms.tasks.marks import CLAIM_SEC, Mark, claim, mark_of, set_mark
 from prefect_acms.tasks.messages import Message, digest, gathered
 from prefect_acms.tasks.news import KEPT, RANKS, News, news_of
@@ -33,6 +33,20 @@ from prefect_acms.tasks.summary_model import Summary
 
 ATTEMPTS = 3
 """How often a message is sent before it is left for later."""
+
+
+def channels_of(store: Store, run_id: str, name: str, settings: NotificationSettings) -> list[Channel]:
+    """The channels behind a name in the configuration of a run; raises ChannelFailed or NotFound, and keeps why."""
+    with store.begin(read_only=True) as dao:
+        mark = mark_of(dao.runs.get(run_id), name)
+    try:
+        found = open_channels(name, settings)
+    except (ChannelFailed, NotFound) as problem:
+        set_mark(store, run_id, name, mark.model_copy(update={"problem": store.scrubber.text(str(problem))}))
+        raise
+    if mark.problem is not None and mark.sent_at is None:
+        set_mark(store, run_id, name, mark.model_copy(update={"problem": None}))
+    return found
 
 
 class Untold(NamedTuple):
@@ -64,9 +78,7 @@ def untold(store: Store, run_id: str, channel: Channel) -> Untold:
             if row["transitioned_at"] < oldest:
                 continue
             ended |= row["entity_type"] == "run" and row["to_state"] in MACHINES["run"].terminal
-            item = news_of(dao, row)
-            if item is not None and RANKS[item.level] >= wanted:
-                news.append(item)
+            news += [item for item in news_of(dao, row) if RANKS[item.level] >= wanted]
     return Untold(run, mark, Mark(run=place.run, shared=place.shared, sent_at=mark.sent_at), news, ended)
 
 

@@ -47,3 +47,4 @@ def test_a_run_tells_its_end_once_and_no_channel_fails_it(committed: Committed, 
         marks = marks_of(dao.runs.get(outcome.run_id))
     assert marks["custom-webhook/run-good"].problem is None
     assert "500" in (marks["custom-webhook/run-bad"].problem or "")
+    assert marks["slack-webhook/run-none"].problem == "there is no saved block 'slack-webhook/run-none'"

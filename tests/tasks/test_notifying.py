@@ -17,6 +17,7 @@ from prefect_acms.canonical.errors import ChannelFailed
 from prefect_acms.canonical.events import Notice
 from prefect_acms.canonical.patch import PatchTrigger
 from prefect_acms.canonical.run import RunTrigger
+from prefect_acms.canonical.task import TaskTrigger
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store
 from prefect_acms.tasks.channels import Channel
@@ -143,12 +144,37 @@ def test_a_review_that_waits_is_told_with_how_to_answer_until_it_is_answered(
     tell(store, run, channel(service), ending, at_end=False)
     text = service.requests[0].json["text"]
     assert f"`acms review approve {patch} --operator NAME --reason TEXT`" in text
-    assert f"patch {patch} (shop/cart.py and 1 more) waits for a review until 2026-01-31 01:00:00 UTC" in text
+    assert f"{patch} (shop/cart.py and 1 more) waits for a review until 2026-01-31 01:00:00 UTC" in text
     assert "< !channel> @ everyone" in text, "foreign words must not call a whole channel"
     with store.begin() as dao:
         dao.ledger.advance(entry, PatchTrigger.REVIEW_REJECTED, operator="mia", reason="no")
     late = channel(service)._replace(name="custom-webhook/late")
     assert not untold(store, run, late).news
+
+
+def test_a_patch_is_told_as_quarantined_when_its_task_is_over(
+    store: Store, service: Service, run: str, ending: threading.Event
+) -> None:
+    """Until then its parts are tried, and what took its place is told instead of it; a later one is told at once."""
+    _, whole = entry_of(store, run, "shop/cart.py", "shop/till.py")
+    with store.begin() as dao:
+        task = dao.ledger.get(whole).task_id
+        dao.ledger.advance(whole, PatchTrigger.POLICY_VIOLATION, quarantine_reason="whole")
+        patch = dao.patches.create(task_id=task, content=b"--- a\n+++ b\n", files=["shop/cart.py"])
+        part = dao.ledger.create(patch_id=patch.id, supersedes=whole)
+        dao.ledger.advance(part.id, PatchTrigger.VALIDATION_FAILED, quarantine_reason="it breaks @till")
+    team = channel(service, throttle_sec=0)
+    tell(store, run, team, ending, at_end=False)
+    assert not service.requests
+    with store.begin() as dao:
+        dao.tasks.advance(task, TaskTrigger.USER_CANCELLED)
+    tell(store, run, team, ending, at_end=False)
+    (told,) = service.requests
+    assert told.json["text"].startswith(
+        f"- warning: {patch.id} (shop/cart.py) was quarantined: it breaks @ till\n"
+        f"  look: `acms quarantine show {patch.id}`\n"
+    )
+    assert told.json["subject"] == f"acms: shop: {patch.id} (shop/cart.py) was quarantined"
 
 
 def test_a_breaker_that_opens_is_told_to_the_runs_that_go_on(
