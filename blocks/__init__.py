@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prefect_acms.blocks.canonical_store import CanonicalStore
     from prefect_acms.blocks.email import Email
+    from prefect_acms.blocks.forge_credentials import ForgeCredentials
     from prefect_acms.blocks.github_issues import GitHubIssues
     from prefect_acms.blocks.guardrail_policy import GuardrailPolicy
     from prefect_acms.blocks.notifier import Notifier
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CanonicalStore",
     "Email",
+    "ForgeCredentials",
     "GitHubIssues",
     "GuardrailPolicy",
     "Notifier",

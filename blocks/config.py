@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from prefect_acms.blocks.events import EventSettings
 from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.blocks.notifications import NotificationSettings
+from prefect_acms.blocks.publishing import PublishSettings
 from prefect_acms.blocks.saved import STORE, SavedBlocks
 from prefect_acms.blocks.section import Section
 from prefect_acms.blocks.tool_spec import ToolSpec
@@ -251,6 +252,7 @@ class PipelineConfig(Section):
     )
     events: EventSettings = Field(default=EventSettings(), description="what Prefect is told by events")
     watch: WatchSettings = Field(default=WatchSettings(), description="how a branch is watched after a merge")
+    publish: PublishSettings = Field(default=PublishSettings(), description="whether pull requests are opened")
 
     @property
     def title(self) -> str:

@@ -2,6 +2,7 @@
 
 from prefect_acms.blocks.canonical_store import CanonicalStore
 from prefect_acms.blocks.email import Email
+from prefect_acms.blocks.forge_credentials import ForgeCredentials
 from prefect_acms.blocks.github_issues import GitHubIssues
 from prefect_acms.blocks.guardrail_policy import GuardrailPolicy
 from prefect_acms.blocks.notifier import Notifier
@@ -12,6 +13,7 @@ from prefect_acms.blocks.workspace import Workspace
 __all__ = [
     "CanonicalStore",
     "Email",
+    "ForgeCredentials",
     "GitHubIssues",
     "GuardrailPolicy",
     "Notifier",

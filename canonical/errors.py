@@ -15,6 +15,9 @@ The class writes the sentence, the raise site passes the facts::
     │   ├── RunEnded                  the run has ended already
     │   ├── ReviewClosed              the patch waits for no review
     │   ├── RegressionUnfit           nothing to bisect: no good start, no bad end, or no answer
+    │   ├── NotPublishable            nothing of the run can be published
+    │   ├── CredentialsMissing        there is no token for the forge
+    │   ├── ExtraMissing              an optional library is not installed
     │   ├── UnknownName               a mode, source, state, tool … that does not exist
     │   ├── InvalidDocument           a report, plan, TOML or configuration file that is wrong
     │   │   └── CyclicPlan            with the path of the cycle
@@ -52,10 +55,12 @@ The class writes the sentence, the raise site passes the facts::
     ├── ChannelFailed                 a channel of notifications could not be told
     ├── GuardrailViolation            refused by the pattern index or by a limit
     ├── PatchRefused                  the patch did not validate
+    ├── ForgeFailed                   GitHub, GitLab or Gitea did not do what it was asked for
     └── GitFailed                     a git command failed
         ├── PatchDoesNotApply
         ├── MergeConflict
         ├── RevertConflict            what came later is on the same lines
+        ├── PushRefused               the remote did not take a branch
         └── RefMoved                  compare-and-swap on a ref lost
 """
 
@@ -143,6 +148,27 @@ class RegressionUnfit(BadInput):
     """The commits of a run can't be bisected by that test."""
 
     sentence = "run {run_id} can't be bisected by {test!r}: {problem}"
+
+
+class NotPublishable(BadInput):
+    """Nothing of the run can be published as things are."""
+
+    sentence = "run {run_id} can't be published: {problem}"
+
+
+class CredentialsMissing(BadInput):
+    """There is no token for the forge; one for another forge is not sent there."""
+
+    sentence = (
+        "there are no credentials for {url}: name a saved ACMS Forge Credentials block of that address in "
+        "publish.credentials, or set {variables}"
+    )
+
+
+class ExtraMissing(BadInput):
+    """A library is not installed that only some need."""
+
+    sentence = "{what} needs {library}, which is not installed: pip install 'prefect-acms[{choice}]'"
 
 
 class UnknownName(BadInput):
@@ -365,6 +391,12 @@ class PatchRefused(AcmsError):
     sentence = "patch refused by {rule} at {where}: {problem}"
 
 
+class ForgeFailed(AcmsError):
+    """A forge did not do what it was asked for."""
+
+    sentence = "{forge}: {problem}"
+
+
 class GitFailed(AcmsError):
     """A git command failed."""
 
@@ -387,6 +419,12 @@ class RevertConflict(GitFailed):
     """A commit can't be taken back: what came after it is on the same lines."""
 
     sentence = "commit {commit} can't be taken back: what came later is on the same lines of {files}"
+
+
+class PushRefused(GitFailed):
+    """The remote did not take a branch."""
+
+    sentence = "remote {remote} did not take branch {branch}: {problem}"
 
 
 class RefMoved(GitFailed):

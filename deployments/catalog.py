@@ -83,6 +83,13 @@ CATALOG = (
         ("acms", "operations"),
     ),
     Deployable(
+        "publish",
+        "publish",
+        "publish_run",
+        "Push what a run has made, and open a pull or merge request for it, or bring up the one that is open.",
+        ("acms", "operations"),
+    ),
+    Deployable(
         "reconcile",
         "reconcile",
         "reconcile_runs",

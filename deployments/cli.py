@@ -60,6 +60,7 @@ COMMANDS = {
     "rollback": Entry("rollback", "rollback", "Take committed patches back, with all that builds on them."),
     "regress": Entry("regress", "regress", "Find by bisection which patch of a run broke a test."),
     "watch": Entry("watch", "watch", "Look at branches that runs were merged into, and propose what to roll back."),
+    "publish": Entry("publish", "publish", "Push what a run has made, and open or bring up its pull request."),
     "sweep": Entry("stuck", "sweep", "Move silent workers to where their silence puts them, and end their claims."),
     "metrics": Entry("metrics", "metrics", "Serve the state of the store to Prometheus."),
     "notify": Entry("notify", "notify", "Try a channel of notifications, and list what could not be told."),

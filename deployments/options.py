@@ -99,6 +99,7 @@ _RUN_OPTIONS = (
         type=click.Choice(ISOLATION),
         help="Isolate tools and gates where that works (auto), or not at all (off), or run only where it does.",
     ),
+    click.option("--publish", is_flag=True, default=None, help="Open a pull request at the end, as settings say."),
     _DATABASE,
 )
 
@@ -123,6 +124,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "integration": ("gates", "integration"),
     "security": ("gates", "security"),
     "isolation": ("environment", "isolation"),
+    "publish": ("publish", "enabled"),
     "mode": ("mode",),
     "plan": ("plan",),
     "database_url": ("database_url",),

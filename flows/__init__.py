@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from prefect_acms.flows.execution import execute_plan
     from prefect_acms.flows.pipeline import acms_pipeline
     from prefect_acms.flows.planning import compile_run_plan
+    from prefect_acms.flows.publish import publish_run
     from prefect_acms.flows.reconcile import reconcile_runs
     from prefect_acms.flows.resume import acms_resume
     from prefect_acms.flows.rollback import roll_back_patches
@@ -24,6 +25,7 @@ _PLACES = {
     "cluster_gaps": "clustering",
     "compile_run_plan": "planning",
     "execute_plan": "execution",
+    "publish_run": "publish",
     "reconcile_runs": "reconcile",
     "roll_back_patches": "rollback",
     "summarize_run": "summary",
@@ -41,6 +43,7 @@ __all__ = [
     "configure_run",
     "discover_gaps",
     "execute_plan",
+    "publish_run",
     "reconcile_runs",
     "roll_back_patches",
     "summarize_run",

@@ -29,6 +29,7 @@ from prefect_acms.flows.foreground import ENDS_HERE
 from prefect_acms.flows.outcome import outcome_of
 from prefect_acms.flows.phases import run_phase
 from prefect_acms.flows.planning import compile_run_plan
+from prefect_acms.flows.publish import publish_by_policy
 from prefect_acms.flows.summary import summarize_run
 from prefect_acms.flows.suspending import may_suspend
 from prefect_acms.tasks.bridge import run_state
@@ -164,6 +165,7 @@ async def _through_phases(drive: Drive) -> None:
         if drive.suspended:
             raise RunSuspended(run_id=drive.run_id)
     await run_phase(summarize_run, drive.run_id, epoch=drive.epoch, drive=drive)
+    await publish_by_policy(drive)
 
 
 async def _end(drive: Drive, trigger: RunTrigger, reason: str) -> None:

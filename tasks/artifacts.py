@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
@@ -19,6 +20,7 @@ from prefect_acms.tasks.discovery import DiscoveryResult
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.plans import Plan, Workstream
 from prefect_acms.tasks.prefect_server import UNREACHABLE, is_told
+from prefect_acms.tasks.publishing import Publication
 from prefect_acms.tasks.reports import summary_markdown
 from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.summary_model import Summary
@@ -116,6 +118,17 @@ async def publish_patches(drive: Drive) -> None:
 async def publish_summary(drive: Drive, summary: Summary) -> None:
     """Show what the run amounted to."""
     await _markdown(drive, "summary", summary_markdown(summary), "what was found, fixed and deferred")
+
+
+async def publish_links(store: Store, publication: Publication) -> None:
+    """Show the pull requests of a run as links."""
+    for one in publication.published:
+        if one.url is None:
+            continue
+        link, text = store.scrubber.text(one.url), f"{one.repository} {one.number}: {one.state}"
+        key = _key_of(one.repository.rpartition("/")[2], f"pull-request-{one.number}")
+        create = partial(acreate_link_artifact, link=link, link_text=text, key=key, description=one.sentence)
+        await _publish(create)
 
 
 async def publish_broken(store: Store, repository: str, watched: Watched) -> None:

@@ -16,6 +16,7 @@ from prefect_acms import blocks
 from prefect_acms.blocks.canonical_store import CanonicalStore
 from prefect_acms.blocks.config import ResilienceSettings
 from prefect_acms.blocks.email import Email
+from prefect_acms.blocks.forge_credentials import ForgeCredentials
 from prefect_acms.blocks.github_issues import GitHubIssues
 from prefect_acms.blocks.guardrail_policy import GuardrailPolicy
 from prefect_acms.blocks.guardrails import GuardrailSettings, PatchLimits
@@ -29,6 +30,7 @@ from prefect_acms.blocks.workspace import Workspace
 OURS: tuple[type[Block], ...] = (
     CanonicalStore,
     Email,
+    ForgeCredentials,
     GitHubIssues,
     GuardrailPolicy,
     Notifier,
@@ -40,6 +42,7 @@ OURS: tuple[type[Block], ...] = (
 SLUGS = [
     "acms-canonical-store",
     "acms-email",
+    "acms-forge-credentials",
     "acms-github-issues",
     "acms-guardrail-policy",
     "acms-notifier",
@@ -114,6 +117,7 @@ def test_a_block_is_imported_by_its_name_from_the_package() -> None:
 
 SAVED: list[tuple[Block, dict[str, Any]]] = [
     (CanonicalStore(url="postgresql://acms:hunter2@db/acms", synchronous="NORMAL"), {"synchronous": "NORMAL"}),
+    (ForgeCredentials(forge_url="https://git.example.org", token="hunter2"), {"username": "x-access-token"}),  # noqa: S106
     (
         GuardrailPolicy(settings=GuardrailSettings(limits=PatchLimits(max_files=3), protected_paths=("docs/",))),
         {"settings": GuardrailSettings(limits=PatchLimits(max_files=3), protected_paths=("docs/",))},
@@ -184,3 +188,12 @@ def test_a_store_block_names_one_place() -> None:
     with pytest.raises(ValueError, match="not both") as caught:
         CanonicalStore(url="postgresql://acms:hunter2@db/acms", home=Path("/srv"))
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["http://git.example.org", "https://me@git.example.org", "git.example.org"])
+def test_a_forge_is_named_by_an_address_to_which_a_token_may_go(address: str) -> None:
+    """Over https only, but on this machine; and without a user name."""
+    with pytest.raises(ValueError, match=r"over https only|the https address"):
+        ForgeCredentials.model_validate({"forge_url": address, "token": "hunter2"})
+    here = ForgeCredentials.model_validate({"forge_url": "http://127.0.0.1:3000/", "token": "hunter2"})
+    assert here.forge_url == "http://127.0.0.1:3000"
