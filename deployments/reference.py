@@ -20,6 +20,7 @@ from prefect_acms.canonical.machine import Machine
 from prefect_acms.canonical.machines import MACHINES, VERSION
 from prefect_acms.deployments.cli import cli
 from prefect_acms.deployments.commands.machines import as_dict, table_row
+from prefect_acms.deployments.events_page import events_page
 from prefect_acms.tasks import evidence_model
 from prefect_acms.tasks.documents import schema_of
 from prefect_acms.tasks.metrics import MEASURES
@@ -43,6 +44,7 @@ def pages() -> Mapping[str, str]:
     """Every generated page, by its path in the folder of the documentation."""
     return {
         "cli.md": cli_page(),
+        "events.md": f"{NOTE}\n\n{events_page()}",
         "machines.md": machines_page(),
         "metrics.md": metrics_page(),
         "evidence.schema.json": evidence_model.schema_text(),

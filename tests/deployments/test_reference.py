@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from prefect_acms.canonical.events import NOTICES as CANONICAL_NOTICES
 from prefect_acms.canonical.machines import MACHINES
+from prefect_acms.deployments.events_page import NOTICES
 from prefect_acms.deployments.reference import pages, write_pages
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -31,3 +33,12 @@ def test_writing_twice_changes_nothing(tmp_path: Path) -> None:
     """The generator tells which pages it changed."""
     assert len(write_pages(tmp_path)) == len(pages())
     assert write_pages(tmp_path) == []
+
+
+def test_every_event_is_in_the_table_of_its_entity() -> None:
+    """By the name that Prefect is told, each with what brings it about; every notice has its line."""
+    page = pages()["events.md"]
+    for machine in MACHINES.values():
+        for state in machine.states:
+            assert f"| `acms.{machine.entity}.{state}` | `" in page
+    assert {notice.value for notice in NOTICES} == CANONICAL_NOTICES
