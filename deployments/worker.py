@@ -78,7 +78,8 @@ class AcmsWorker(ProcessWorker):
         """Run a flow run in a process of its own, which is stopped and waited for if the worker is told to stop."""
         self._in_hand.add(flow_run.id)
         if self._tell is not None:
-            self._tell(f"{flow_run.name}: started, {url_for(flow_run) or flow_run.id}")
+            what = (configuration.labels or {}).get("prefect.io/deployment-name") or flow_run.name
+            self._tell(f"{what}: started, {url_for(flow_run) or flow_run.id}")
         started = _Started(task_status or anyio.TASK_STATUS_IGNORED)
         # In a task that a stop of the worker does not reach, so that Prefect sees the process end as it always does.
         running = asyncio.create_task(super().run(flow_run, configuration, started))
