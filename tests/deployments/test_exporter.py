@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
@@ -33,14 +33,17 @@ def asking(port: int, path: str, method: str = "GET", **headers: str) -> tuple[H
     return answer, answer.read()
 
 
+@contextmanager
 def serving(url: str, within_sec: float = 5.0) -> Iterator[Ask]:
     """An exporter of that store on a free port."""
     with listening("127.0.0.1", 0, Exporter(url, within_sec)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        yield lambda path, method="GET", **headers: asking(server.server_port, path, method, **headers)
-        server.shutdown()
-        thread.join()
+        try:
+            yield lambda path, method="GET", **headers: asking(server.server_port, path, method, **headers)
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def waiting(listener: socket.socket) -> Iterator[str]:
@@ -55,7 +58,8 @@ def waiting(listener: socket.socket) -> Iterator[str]:
 
 @pytest.fixture
 def ask(canonical_url: str) -> Iterator[Ask]:
-    yield from serving(canonical_url)
+    with serving(canonical_url) as ask:
+        yield ask
 
 
 def test_metrics_are_text_or_openmetrics_as_is_asked_for(ask: Ask) -> None:
@@ -90,7 +94,7 @@ def test_a_prefect_server_that_hangs_is_told_in_time(canonical_url: str, monkeyp
     """It decides nothing: the store is there."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/api")
-        for ask in serving(canonical_url, within_sec=1):
+        with serving(canonical_url, within_sec=1) as ask:
             answer, body = ask("/ready")
             assert (answer.status, json.loads(body)["store"]["ok"]) == (200, True)
             assert json.loads(body)["prefect_server"] == {"ok": False, "found": "no answer within 1 s"}
@@ -112,7 +116,7 @@ def test_an_old_or_missing_store_is_not_ready(canonical_url: str, tmp_path: Path
         (canonical_url, "run `acms db upgrade`"),
         (f"sqlite:///{tmp_path / 'none.db'}", "there is none yet"),
     ):
-        for ask in serving(url):
+        with serving(url) as ask:
             answer, body = ask("/ready")
             assert answer.status == 503
             assert problem in json.loads(body)["store"]["found"]
@@ -127,7 +131,7 @@ def test_a_database_that_never_answers_holds_nobody_up() -> None:
     """A server that takes the connection and says nothing: both answers come in time, and no call is made twice."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://ada:hush@127.0.0.1:{silent.getsockname()[1]}/acms"
-        for ask in serving(url, within_sec=0.3):
+        with serving(url, within_sec=0.3) as ask:
             started = time.monotonic()
             for _ in range(3):
                 assert ask("/metrics")[1].endswith(b"\nacms_up 0.0\n")

@@ -103,7 +103,7 @@ def test_states_are_those_of_the_rows(collector: StoreCollector, store: Store) -
 def test_the_time_in_a_state_is_that_of_the_state_left(
     collector: StoreCollector, store: Store, clock: SetClock
 ) -> None:
-    """Over two reads too; a notice is no change, and ends no stay."""
+    """Over two reads too; a notice is no change, and ends no stay. An upper bound is part of its bucket."""
     rows = Rows(store)
     stream = rows.stream()
     task = rows.task(stream)
@@ -111,13 +111,13 @@ def test_the_time_in_a_state_is_that_of_the_state_left(
     scraped(collector)
     with store.begin() as dao:
         dao.tasks.note(task, Notice.ANTI_PATTERN_DETECTED, reason="odd")
-    clock.pass_by(10.25)
+    clock.pass_by(30)
     with store.begin() as dao:
         dao.tasks.advance(task, TaskTrigger.SCHEDULER_ASSIGNED)
     samples = scraped(collector)
     pending = {"entity": "task", "from": "pending"}
     assert value(samples, "state_transition_duration_seconds_count", pending) == 1
-    assert value(samples, "state_transition_duration_seconds_sum", pending) == 40.25
+    assert value(samples, "state_transition_duration_seconds_sum", pending) == 60
     assert value(samples, "state_transition_duration_seconds_bucket", {**pending, "le": "15.0"}) == 0
     assert value(samples, "state_transition_duration_seconds_bucket", {**pending, "le": "60.0"}) == 1
     assert changed(samples, "task", "pending", "queued") == 1
@@ -167,6 +167,19 @@ def test_tools_gates_patches_and_what_was_spent(collector: StoreCollector, store
     assert value(samples, "acms_patches_total", {"fate": "committed"}) == 1
     assert value(samples, "acms_spent_wall_seconds_total", {"mode": "full"}) == 81.5
     assert value(samples, "acms_spent_tool_runs_total", {"mode": "full"}) == 1
+
+
+def test_a_run_spends_from_its_start_and_who_has_ended_is_forgotten(
+    collector: StoreCollector, store: Store, clock: SetClock
+) -> None:
+    """One that was cancelled while it waited has spent nothing; a long trail doesn't fill the memory."""
+    with store.begin() as dao:
+        run = dao.runs.create(repo_root="/nowhere", mode="full").id
+    clock.pass_by(5)
+    with store.begin() as dao:
+        dao.runs.advance(run, RunTrigger.USER_CANCELLED)
+    assert ("acms_spent_wall_seconds_total", (("mode", "full"),)) not in scraped(collector)
+    assert collector._trail._since == {}
 
 
 def test_an_override_is_counted_by_its_action(collector: StoreCollector, store: Store) -> None:
