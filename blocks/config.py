@@ -59,6 +59,11 @@ class DiscoverySettings(Section):
     )
     max_gaps: int | None = Field(default=None, ge=1, description="take up at most so many gaps, most severe first")
     baseline: Path | None = Field(default=None, description="gap report whose gaps are known and held back")
+    remember: bool = Field(
+        default=False,
+        description="hold back what earlier runs of the repository know: gaps that are baselined, wait for a review, "
+        "are fixed on a branch that is not merged yet, or can't be fixed as long as nothing has changed",
+    )
 
 
 class ClusteringSettings(Section):
@@ -233,6 +238,9 @@ class PipelineConfig(Section):
     )
     allow_dirty: bool = Field(default=False, description="start from HEAD though the working tree has changes")
     wait_sec: float = Field(default=0, ge=0, description="seconds to wait for another run in this repository to end")
+    skip_if_busy: bool = Field(
+        default=False, description="end as Skipped, instead of failing, when another run still works in this repository"
+    )
     database_url: str | None = Field(
         default=None, description="SQLAlchemy URL of the canonical store; none: $ACMS_DATABASE_URL or $ACMS_HOME"
     )

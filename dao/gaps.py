@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Index, func, select
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import Index, func, or_, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from prefect_acms.canonical.gap import GAP, GapSeverity
+from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.schema import (
     JsonList,
     StateRow,
@@ -19,6 +23,9 @@ from prefect_acms.dao.schema import (
     to,
 )
 from prefect_acms.dao.service import StateDao
+
+AT_ONCE = 500
+"""How many fingerprints are asked for at once."""
 
 
 class GapRow(StateRow):
@@ -67,6 +74,22 @@ class GapDao(StateDao[GapRow]):
         """The gaps of a run in the order they were found; all, or those in one state."""
         statement = select(GapRow).where(GapRow.run_id == run_id).order_by(GapRow.id)
         return self._all(statement if state is None else statement.where(GapRow.state == str(GAP.state(state))))
+
+    def earlier(
+        self, repo_root: str, run_id: str, fingerprints: Sequence[str], *, not_reason: str
+    ) -> dict[str, list[GapRow]]:
+        """The rows of these gaps in other runs of the repository, by fingerprint, the newest first.
+
+        Those are left out that were deferred for a reason that begins like `not_reason`.
+        """
+        told = or_(GapRow.deferred_reason.is_(None), GapRow.deferred_reason.not_like(f"{not_reason}%"))
+        here = select(GapRow).join(RunRow, RunRow.id == GapRow.run_id).where(RunRow.repo_root == repo_root, told)
+        found: dict[str, list[GapRow]] = defaultdict(list)
+        for start in range(0, len(fingerprints), AT_ONCE):
+            wanted = GapRow.fingerprint.in_(fingerprints[start : start + AT_ONCE])
+            for row in self._all(here.where(wanted, GapRow.run_id != run_id).order_by(GapRow.id.desc())):
+                found[row.fingerprint].append(row)
+        return dict(found)
 
     def of_workstream(self, workstream_id: str) -> list[GapRow]:
         """The gaps that a workstream takes up."""

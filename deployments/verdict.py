@@ -38,6 +38,8 @@ def _parts(summary: Summary) -> Iterator[RenderableType]:
     for name, problem in (("error", run.error), ("quarantined", run.quarantine_reason)):
         if problem:
             yield Text(f"{name}: {printable(problem)}", style="red")
+    for sentence in filter(None, (run.news, *run.meanwhile)):
+        yield Text(printable(sentence))
     yield Text()
     yield _numbers(summary)
     if summary.patches:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prefect import flow
 
 from prefect_acms.canonical.gap import GapTrigger
@@ -10,6 +12,7 @@ from prefect_acms.tasks.clustering import cluster
 from prefect_acms.tasks.documents import read_report, write_document
 from prefect_acms.tasks.driving import drive_run, phase
 from prefect_acms.tasks.gap_rows import gap_of, is_open
+from prefect_acms.tasks.known_gaps import known_gaps
 from prefect_acms.tasks.plan_rows import store_workstreams
 from prefect_acms.tasks.plans import Workstream, WorkstreamList
 from prefect_acms.tasks.selection import select
@@ -19,7 +22,7 @@ from prefect_acms.tasks.selection import select
 async def cluster_gaps(
     run_id: str, epoch: int | None = None, database_url: str | None = None
 ) -> tuple[Workstream, ...]:
-    """Group the run's gaps into workstreams and store them; what filters and the baseline name is deferred."""
+    """Group the run's gaps into workstreams and store them; what was not asked for or is known is deferred."""
     drive = drive_run(run_id, epoch=epoch, database=database_url)
     settings = drive.config.discovery
     with phase(drive, "clustering") as artifacts:
@@ -27,7 +30,9 @@ async def cluster_gaps(
             rows = [row for row in dao.gaps.of_run(run_id) if is_open(row)]
         ids = {row.fingerprint: row.id for row in rows}
         baseline = read_report(settings.baseline) if settings.baseline else ()
-        selection = select([gap_of(row) for row in rows], settings, baseline)
+        gaps = [gap_of(row) for row in rows]
+        known = await asyncio.to_thread(known_gaps, drive, gaps) if settings.remember else {}
+        selection = select(gaps, settings, baseline, known)
         workstreams = cluster(selection.taken, drive.config.clustering)
         artifacts["workstreams"] = [workstream.model_dump(mode="json") for workstream in workstreams]
         with drive.begin() as dao:

@@ -17,6 +17,7 @@ from prefect_acms.blocks.config import Mode, PipelineConfig
 from prefect_acms.canonical.errors import InvalidValue, RepositoryUnfit
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.home import require_home
+from prefect_acms.tasks.abilities import ABILITIES, abilities_of
 from prefect_acms.tasks.artifacts import publish_start
 from prefect_acms.tasks.documents import read_report, write_atomically
 from prefect_acms.tasks.driving import Attempt, Drive, drive_run, phase, shared_store
@@ -131,6 +132,8 @@ async def begin_run(drive: Drive) -> None:
         branch = dao.runs.get(drive.run_id).info.get("branch")
     with phase(drive, "configure") as artifacts:
         make_folder(repository, drive.run_id)
+        with drive.begin() as dao:
+            dao.runs.change(drive.run_id, metadata={ABILITIES: abilities_of(drive)})
         artifacts.update(
             repository=str(repository.top),
             branch=branch,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -15,8 +16,12 @@ from prefect_acms.tasks.driving import drive_run, phase
 from prefect_acms.tasks.ending import stopping_tools
 from prefect_acms.tasks.gap_rows import store_gap
 from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.meanwhile import fixed_meanwhile
 from prefect_acms.tasks.preparation import BASE, prepared_worktree
+from prefect_acms.tasks.recurring import MEANWHILE
 from prefect_acms.tasks.sources import Scan
+
+_log = logging.getLogger(__name__)
 
 
 @flow(name="acms-discovery", flow_run_name="discover {run_id}", persist_result=False)
@@ -27,7 +32,12 @@ async def discover_gaps(run_id: str, epoch: int | None = None, database_url: str
         with stopping_tools(drive):
             result = await asyncio.to_thread(scan_base.submit(drive.run_id, drive.epoch).result)
         artifacts["sources"] = [outcome.model_dump(mode="json") for outcome in result.sources]
+        fixed = await asyncio.to_thread(fixed_meanwhile, drive, result) if drive.config.discovery.remember else ()
+        for one in fixed:
+            _log.info("%s", one.sentence)
         with drive.begin() as dao:
+            if fixed:
+                dao.runs.change(run_id, metadata={MEANWHILE: [one.model_dump(mode="json") for one in fixed]})
             for gap in result.gaps:
                 store_gap(dao, run_id, gap)
             artifacts.complete(dao)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
+from prefect.states import Completed
 
 from prefect_acms.blocks.config import Mode, PipelineConfig
+from prefect_acms.canonical.errors import RepositoryBusy
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.run import RunState
 from prefect_acms.dao.connections import told_by_environment
@@ -36,6 +39,10 @@ from prefect_acms.tasks.saved import at_saved_store, chosen, names_of
 from prefect_acms.tasks.stored_plans import stored_plan
 
 __all__ = ["Listener", "Outcome", "acms_pipeline", "run_pipeline"]
+
+
+SKIPPED = "Skipped"
+"""Name of the Prefect state of a run that was not begun, since another one still worked in the repository."""
 
 
 @flow(
@@ -71,7 +78,13 @@ async def _improved(config: PipelineConfig) -> State[Any]:
     saved = names_of(config.blocks)
     config = await asyncio.to_thread(chosen, config)
     repository = check_config(config)
-    async with repository_held(store, repository, config.wait_sec):
+    async with AsyncExitStack() as held:
+        try:
+            await held.enter_async_context(repository_held(store, repository, config.wait_sec))
+        except RepositoryBusy as busy:
+            if not config.skip_if_busy:
+                raise
+            return Completed(name=SKIPPED, message=f"skipped: {busy}")
         handle = await _configured(config, begun, saved)
         drive = drive_run(handle.run_id, epoch=handle.epoch)
         await publish_name(f"{config.title} {handle.run_id[-8:]}")
@@ -105,7 +118,8 @@ def run_pipeline(config: PipelineConfig, store_listener: Listener | None = None)
     ready = chosen(config)
     repository = check_config(ready)
     with told_by_environment(config.database_url) as url:
-        config = config.model_copy(update={"database_url": url})
+        # who calls it waits for an outcome, and is told at once when there can be none
+        config = config.model_copy(update={"database_url": url, "skip_if_busy": False})
         if config.mode is Mode.EXECUTE_ONLY:
             stored_plan(ready, repository, lambda: shared_store(url))
         return await_here(acms_pipeline, config, database_url=url, listener=store_listener)

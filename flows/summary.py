@@ -7,12 +7,16 @@ from prefect import flow
 from prefect_acms.canonical.events import Notice
 from prefect_acms.canonical.run import RunState, RunTrigger
 from prefect_acms.canonical.verdicts import Child, Verdict, run_verdict
+from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.tasks.artifacts import publish_summary
 from prefect_acms.tasks.closing import put_away, write_run_reports
 from prefect_acms.tasks.driving import Drive, drive_run, phase
 from prefect_acms.tasks.ending import release_workers
+from prefect_acms.tasks.recurring import NEWS, meanwhile_of
 from prefect_acms.tasks.reports import write_reports
+from prefect_acms.tasks.reports.text import count
+from prefect_acms.tasks.selection import KNOWN
 from prefect_acms.tasks.summary import build_summary
 from prefect_acms.tasks.summary_model import Summary
 
@@ -43,7 +47,10 @@ def conclude(dao: UnitOfWork, drive: Drive) -> None:
     verdict = run_verdict(children, allow_noncritical_failures=drive.config.execution.allow_noncritical_failures)
     match verdict:
         case Verdict.SUCCEEDED:
-            dao.runs.advance(drive.run_id, RunTrigger.ALL_WORKSTREAMS_COMPLETE)
+            news = _nothing_new(dao, run)
+            if news is not None:
+                dao.runs.change(drive.run_id, metadata={NEWS: news})
+            dao.runs.advance(drive.run_id, RunTrigger.ALL_WORKSTREAMS_COMPLETE, reason=news)
         case Verdict.DEGRADED:
             reason = "something that is not critical failed"
             dao.runs.change(drive.run_id, metadata={"degraded": True})
@@ -53,6 +60,16 @@ def conclude(dao: UnitOfWork, drive: Drive) -> None:
             critical = any(child.is_critical and child.state == "failed" for child in children)
             trigger = RunTrigger.CRITICAL_WORKSTREAM_FAILED if critical else RunTrigger.INCOMPLETE
             dao.runs.advance(drive.run_id, trigger, error=_failures(dao, drive))
+
+
+def _nothing_new(dao: UnitOfWork, run: RunRow) -> str | None:
+    """That a run which was to hold back what is known had nothing else to do, and what became of it meanwhile."""
+    held = [gap for gap in dao.gaps.of_run(run.id) if (gap.deferred_reason or "").startswith(KNOWN)]
+    if dao.workstreams.of_run(run.id) or not run.config["discovery"]["remember"]:
+        return None
+    fixed = meanwhile_of(run)
+    told = f"nothing new: {count(len(held), 'gap')} known from earlier runs" if held else "nothing new: no gap is left"
+    return f"{told}; {count(len(fixed), 'gap')} fixed by others meanwhile" if fixed else told
 
 
 def _failures(dao: UnitOfWork, drive: Drive) -> str:

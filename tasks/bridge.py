@@ -23,6 +23,7 @@ from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.attempts import fail_task
 from prefect_acms.tasks.cancelling import cancel_unless_ended
 from prefect_acms.tasks.driving import drives, shared_store
+from prefect_acms.tasks.recurring import NEWS
 from prefect_acms.tasks.saved import database_of
 
 SEEN = "prefect_attempt_seen"
@@ -36,7 +37,7 @@ def run_state(run: RunRow, data: Any = None) -> State[Any]:
         case RunState.SUCCEEDED if degraded:
             return Completed(name="Degraded", message="succeeded, though something not critical failed", data=data)
         case RunState.SUCCEEDED:
-            return Completed(message="succeeded", data=data)
+            return Completed(message=run.info.get(NEWS) or "succeeded", data=data)
         case RunState.QUARANTINED:
             return Failed(name="Quarantined", message=run.quarantine_reason, data=data)
         case RunState.CANCELED:

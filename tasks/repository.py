@@ -177,6 +177,12 @@ class Repository:
         pairs = [line.partition("\t") for line in lines]
         return {value: commit for commit, _, values in pairs for value in values.split()}
 
+    def authors(self, base: str, tip: str, paths: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        """The commits that `tip` has and `base` has not and that changed one of these files, newest first, by whom."""
+        form = "--format=%H%x09%an"
+        lines = text_of(self._run("log", "--topo-order", form, tip, f"^{base}", "--", *paths)).splitlines()
+        return tuple((commit, author) for commit, _, author in (line.partition("\t") for line in lines))
+
     def message(self, commit: str) -> str:
         """The message of a commit."""
         return text_of(self._run("log", "-1", "--format=%B", commit))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +12,11 @@ from prefect_acms.blocks.config import DiscoverySettings
 from prefect_acms.canonical.errors import InvalidValue
 from prefect_acms.canonical.gap import GapTrigger
 from prefect_acms.tasks.gaps import Gap, gap_order, severity_order
+
+BASELINED = "the baseline knows it"
+
+KNOWN = "known: "
+"""How the reasons begin that are the word of an earlier run."""
 
 
 class Deferred(NamedTuple):
@@ -30,18 +35,28 @@ class Selection:
     deferred: tuple[Deferred, ...]
 
 
-def select(gaps: Iterable[Gap], settings: DiscoverySettings, baseline: Sequence[Gap] = ()) -> Selection:
-    """Hold back what the baseline knows, what `only` does not name and what is beyond `max_gaps`, in that order."""
-    named = _Named(settings.only)
-    known = {gap.fingerprint for gap in baseline}
+def select(
+    gaps: Iterable[Gap],
+    settings: DiscoverySettings,
+    baseline: Sequence[Gap] = (),
+    known: Mapping[str, str] | None = None,
+) -> Selection:
+    """Hold back what the baseline knows, what `only` does not name, what is `known`, and what is beyond `max_gaps`.
+
+    In that order; `known` are reasons by fingerprint.
+    """
+    named, reasons = _Named(settings.only), known or {}
+    in_baseline = {gap.fingerprint for gap in baseline}
     taken: list[Gap] = []
     deferred: list[Deferred] = []
     for gap in sorted(gaps, key=gap_order):
-        if gap.fingerprint in known:
-            deferred.append(Deferred(gap, GapTrigger.BASELINED, "the baseline knows it"))
+        if gap.fingerprint in in_baseline:
+            deferred.append(Deferred(gap, GapTrigger.BASELINED, BASELINED))
         elif not named.holds(gap):
             reason = f"not among what was asked for: {', '.join(settings.only)}"
             deferred.append(Deferred(gap, GapTrigger.FILTERED, reason))
+        elif gap.fingerprint in reasons:
+            deferred.append(Deferred(gap, GapTrigger.BASELINED, f"{KNOWN}{reasons[gap.fingerprint]}"))
         else:
             taken.append(gap)
     kept, beyond = _most_severe(taken, settings.max_gaps)

@@ -31,6 +31,10 @@ class RunRecord(Record):
     duration_sec: float | None = None
     error: str | None = None
     quarantine_reason: str | None = None
+    news: str | None = Field(default=None, description="that nothing new was found, and what was there instead")
+    meanwhile: tuple[str, ...] = Field(
+        default=(), description="gaps of the run before that are gone: who has fixed each, as far as git can tell"
+    )
 
 
 class ListedRun(RunRecord):

@@ -22,6 +22,7 @@ from prefect_acms.dao.tool_metrics import ToolMetricRow
 from prefect_acms.dao.workstreams import WorkstreamRow
 from prefect_acms.tasks.landing import Landed
 from prefect_acms.tasks.leases import driver_of
+from prefect_acms.tasks.recurring import NEWS, meanwhile_of
 from prefect_acms.tasks.summary_model import (
     GapRecord,
     GateRecord,
@@ -61,6 +62,8 @@ def run_record(run: RunRow, landed: Landed) -> RunRecord:
         duration_sec=_lasted(run.started_at, run.completed_at),
         error=run.error,
         quarantine_reason=run.quarantine_reason,
+        news=run.info.get(NEWS),
+        meanwhile=tuple(fixed.sentence for fixed in meanwhile_of(run)),
     )
 
 

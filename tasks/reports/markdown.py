@@ -62,6 +62,9 @@ def _head(summary: Summary) -> Iterator[str]:
     for name, text in (("error", run.error), ("quarantined", run.quarantine_reason)):
         if text:
             yield f"- {name}: {cell(text)}"
+    if run.news:
+        yield f"- {cell(run.news)}"
+    yield from (f"- {cell(sentence)}" for sentence in run.meanwhile)
 
 
 def _reasons(summary: Summary) -> Iterator[str]:

@@ -105,7 +105,8 @@ def test_a_suspended_run_whose_review_expires_ends_truthfully(
     assert sweep(later).expired == waiting.waiting
     state = until_final(flow_run_id)
     assert state.is_failed(), mine.told()
-    assert here.run.state == "failed"
+    run = here.run
+    assert run.state == "failed"
     with here.store.begin(read_only=True) as dao:
-        gaps = [gap.deferred_reason for gap in dao.gaps.of_run(here.run.id)]
+        gaps = [gap.deferred_reason for gap in dao.gaps.of_run(run.id)]
     assert gaps == ["its patch was dropped: expired by nobody: nobody has answered in time"]

@@ -1,0 +1,110 @@
+"""A run that comes again remembers: what is known is held back until that lapses, and fixes by others are told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driven import started_run
+from prefect.client.schemas.objects import State
+from repositories import Committed, fingerprint_of, git
+
+from prefect_acms.blocks.config import PipelineConfig
+from prefect_acms.canonical.errors import RepositoryBusy
+from prefect_acms.dao.home import acms_home
+from prefect_acms.dao.store import Store, open_store
+from prefect_acms.flows.pipeline import acms_pipeline, run_pipeline
+from prefect_acms.tasks.gap_rows import gap_of
+from prefect_acms.tasks.known_gaps import known_gaps
+from prefect_acms.tasks.locks import repository_lock
+
+WHO = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+TOOL = """
+[tools.further]
+command = ["true"]
+expected_exit_codes = [0]
+task_kinds = ["implementation"]
+domains = ["python"]
+changes_files = true
+deterministic = true
+"""
+
+
+def commit_by_ada(repository: Path, name: str, text: str) -> str:
+    """A person's commit that gives a file this text."""
+    (repository / name).write_text(text)
+    git(repository, *WHO, "commit", "-q", "-a", "-m", f"Mend {name}")
+    return git(repository, "rev-parse", "HEAD").strip()
+
+
+def known(repository: Path, store: Store, run_id: str, **settings: Any) -> dict[str, str]:
+    """What a new run would hold back of the gaps of that one, by their file."""
+    with store.begin(read_only=True) as dao:
+        gaps = [gap_of(row) for row in dao.gaps.of_run(run_id)]
+    drive = started_run(repository, store.url, gates={"unit_enabled": False}, **settings)
+    paths = {gap.fingerprint: gap.file_paths[0] for gap in gaps}
+    return {paths[name]: reason for name, reason in known_gaps(drive, gaps).items()}
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_recurring_run_that_finds_nothing_new_says_so_and_changes_nothing(
+    committed: Committed, canonical_url: str, tmp_path: Path
+) -> None:
+    """One gap is fixed on a branch, one can't be fixed, a person has fixed the third: the next run has nothing to do."""
+    repository = committed(
+        {"fixed.py": "import os\n\nA = 1\n", "unknown.py": "B = nothing\n", "mended.py": "C = nowhere\n"}
+    )
+    store = open_store(canonical_url)
+    config = PipelineConfig(
+        repository=repository,
+        database_url=canonical_url,
+        discovery={"sources": ["ruff"], "ruff_select": ["F401", "F821"], "remember": True},
+        gates={"unit_enabled": False},
+    )
+    first = run_pipeline(config)
+    assert (first.found, first.resolved, first.deferred) == (3, 1, 2)
+    commit = commit_by_ada(repository, "mended.py", "C = 3\n")
+    before, branches = fingerprint_of(repository), git(repository, "for-each-ref")
+
+    state: State[Any] = asyncio.run(acms_pipeline(config, return_state=True))
+    said = "nothing new: 2 gaps known from earlier runs; 1 gap fixed by others meanwhile"
+    assert (state.is_completed(), state.message) == (True, said)
+    assert (fingerprint_of(repository), git(repository, "for-each-ref")) == (before, branches)
+    with store.begin(read_only=True) as dao:
+        second = dao.runs.latest(1)[0]
+        reasons = {gap.file_paths[0]: gap.deferred_reason for gap in dao.gaps.of_run(second.id)}
+        assert dao.workstreams.of_run(second.id) == []
+    assert reasons.keys() == {"fixed.py", "unknown.py"}
+    assert f"on branch {first.branch}, which is not merged yet" in str(reasons["fixed.py"])
+    assert str(reasons["unknown.py"]).startswith(f"known: run {first.run_id} could not fix it, and nothing has changed")
+    report = (repository / ".acms_runs" / second.id / "summary.md").read_text()
+    assert f"fixed by Ada in commit {commit[:10]}" in report
+
+    # the third run knows what the first has found out, whatever the second has said of it
+    assert known(repository, store, first.run_id).keys() == {"fixed.py", "unknown.py"}
+    tools = tmp_path / "further.toml"
+    tools.write_text(TOOL)
+    assert known(repository, store, first.run_id, execution={"tool_files": [tools]}).keys() == {"fixed.py"}
+    strict = {"limits": {"max_files": 1}}
+    assert known(repository, store, first.run_id, guardrails=strict).keys() == {"fixed.py"}
+    commit_by_ada(repository, "unknown.py", "B = nothing\nD = 4\n")
+    assert known(repository, store, first.run_id).keys() == {"fixed.py"}
+    git(repository, "branch", "-D", str(first.branch))
+    assert known(repository, store, first.run_id).keys() == set()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_that_meets_another_is_skipped_and_says_so(committed: Committed, canonical_url: str) -> None:
+    """The Prefect state is Completed, by the name Skipped; by hand it is refused as ever, and nothing is stored."""
+    repository = committed({"a.py": "A = 1\n"})
+    config = PipelineConfig(repository=repository, database_url=canonical_url, skip_if_busy=True)
+    with repository_lock(acms_home(), repository, "process 4711"):
+        state: State[Any] = asyncio.run(acms_pipeline(config, return_state=True))
+        with pytest.raises(RepositoryBusy):
+            run_pipeline(config)
+    assert (state.is_completed(), state.name) == (True, "Skipped")
+    assert "is being worked on by another run (process 4711)" in str(state.message)
+    with open_store(canonical_url).begin(read_only=True) as dao:
+        assert dao.runs.latest(1) == []
