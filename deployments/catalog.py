@@ -69,6 +69,22 @@ CATALOG = (
         ("acms", "pipeline"),
     ),
     Deployable(
+        "nightly",
+        "nightly",
+        "improve_repositories",
+        "Improve a list of repositories, one after the other. What earlier runs know is held back, and once a month it"
+        " is tried again.",
+        ("acms", "pipeline"),
+        one_at_a_time=True,
+        schedules=(
+            Schedule(cron="30 2 * * 1-6"),
+            Schedule(
+                rrule="FREQ=MONTHLY;BYDAY=1SU;BYHOUR=2;BYMINUTE=30;BYSECOND=0",
+                parameters=MappingProxyType({"settings": {"discovery": {"remember": False}}}),
+            ),
+        ),
+    ),
+    Deployable(
         "resume",
         "resume",
         "acms_resume",

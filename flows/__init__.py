@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from prefect_acms.flows.configure import configure_run
     from prefect_acms.flows.discovery import discover_gaps
     from prefect_acms.flows.execution import execute_plan
+    from prefect_acms.flows.nightly import improve_repositories
     from prefect_acms.flows.pipeline import acms_pipeline
     from prefect_acms.flows.planning import compile_run_plan
     from prefect_acms.flows.publish import publish_run
@@ -33,6 +34,7 @@ _PLACES = {
     "watch_branches": "watch",
     "acms_pipeline": "pipeline",
     "acms_resume": "resume",
+    "improve_repositories": "nightly",
 }
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "configure_run",
     "discover_gaps",
     "execute_plan",
+    "improve_repositories",
     "publish_run",
     "reconcile_runs",
     "roll_back_patches",

@@ -140,6 +140,13 @@ async def publish_broken(store: Store, repository: str, watched: Watched) -> Non
     await _publish(lambda: acreate_markdown_artifact(markdown=text, key=key, description=f"run {watched.run_id}"))
 
 
+async def publish_night(rows: Sequence[Mapping[str, Any]], description: str) -> None:
+    """Show what came of each repository of a list."""
+    table = [{name: redact(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]
+    told = redact(description)
+    await _publish(lambda: acreate_table_artifact(table=table, key="acms-nightly", description=told))
+
+
 def _fenced(diff: bytes | str, language: str = "diff") -> list[str]:
     text = diff.decode("utf-8", errors="replace") if isinstance(diff, bytes) else diff
     fence = "`" * 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from prefect_acms.blocks.config import PipelineConfig
 from prefect_acms.canonical.errors import RepositoryBusy
 from prefect_acms.dao.home import acms_home
 from prefect_acms.dao.store import Store, open_store
+from prefect_acms.flows.nightly import improve_repositories, nightly_config
 from prefect_acms.flows.pipeline import acms_pipeline, run_pipeline
 from prefect_acms.tasks.gap_rows import gap_of
 from prefect_acms.tasks.known_gaps import known_gaps
@@ -30,6 +32,15 @@ domains = ["python"]
 changes_files = true
 deterministic = true
 """
+
+
+def ended(flow: Awaitable[State[Any]]) -> State[Any]:
+    """The state that a flow ends in."""
+
+    async def wait() -> State[Any]:
+        return await flow
+
+    return asyncio.run(wait())
 
 
 def commit_by_ada(repository: Path, name: str, text: str) -> str:
@@ -52,7 +63,7 @@ def known(repository: Path, store: Store, run_id: str, **settings: Any) -> dict[
 def test_a_recurring_run_that_finds_nothing_new_says_so_and_changes_nothing(
     committed: Committed, canonical_url: str, tmp_path: Path
 ) -> None:
-    """One gap is fixed on a branch, one can't be fixed, a person has fixed the third: the next run has nothing to do."""
+    """One gap is fixed on a branch, one can't be fixed, a person has fixed the third: nothing is left to do."""
     repository = committed(
         {"fixed.py": "import os\n\nA = 1\n", "unknown.py": "B = nothing\n", "mended.py": "C = nowhere\n"}
     )
@@ -68,7 +79,7 @@ def test_a_recurring_run_that_finds_nothing_new_says_so_and_changes_nothing(
     commit = commit_by_ada(repository, "mended.py", "C = 3\n")
     before, branches = fingerprint_of(repository), git(repository, "for-each-ref")
 
-    state: State[Any] = asyncio.run(acms_pipeline(config, return_state=True))
+    state: State[Any] = ended(acms_pipeline(config, return_state=True))
     said = "nothing new: 2 gaps known from earlier runs; 1 gap fixed by others meanwhile"
     assert (state.is_completed(), state.message) == (True, said)
     assert (fingerprint_of(repository), git(repository, "for-each-ref")) == (before, branches)
@@ -101,10 +112,31 @@ def test_a_run_that_meets_another_is_skipped_and_says_so(committed: Committed, c
     repository = committed({"a.py": "A = 1\n"})
     config = PipelineConfig(repository=repository, database_url=canonical_url, skip_if_busy=True)
     with repository_lock(acms_home(), repository, "process 4711"):
-        state: State[Any] = asyncio.run(acms_pipeline(config, return_state=True))
+        state: State[Any] = ended(acms_pipeline(config, return_state=True))
         with pytest.raises(RepositoryBusy):
             run_pipeline(config)
     assert (state.is_completed(), state.name) == (True, "Skipped")
     assert "is being worked on by another run (process 4711)" in str(state.message)
     with open_store(canonical_url).begin(read_only=True) as dao:
         assert dao.runs.latest(1) == []
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_bad_repository_stops_none_of_the_others(committed: Committed, canonical_url: str, tmp_path: Path) -> None:
+    """One is no repository, one is busy, one is analysed; the night is Partial, and says which went wrong."""
+    repository = committed({"a.py": "import os\n\nA = 1\n"})
+    busy = tmp_path / "busy"
+    git(tmp_path, "clone", "-q", str(repository), str(busy))
+    settings = {"database_url": canonical_url, "mode": "analyze_only", "discovery": {"sources": ["ruff"]}}
+    with repository_lock(acms_home(), busy, "process 4711"):
+        state: State[Any] = ended(
+            improve_repositories([tmp_path / "none", busy, repository], settings, return_state=True)
+        )
+    assert (state.is_completed(), state.name) == (True, "Partial")
+    assert state.message == "3 repositories: 0 gaps fixed; 1 went wrong: none"
+    visited = state.result()
+    assert [one.state for one in visited] == ["Failed", "Skipped", "Completed"]
+    assert "there is no such folder" in visited[0].said
+    assert (visited[2].found, visited[2].branch) == (1, None)
+    config = nightly_config(repository, settings)
+    assert (config.discovery.remember, config.guardrails.review.wait, config.skip_if_busy) == (True, False, True)
