@@ -13,6 +13,7 @@ from breakers import SETTINGS, SetClock, let_fail
 from operated import Rows, verified_patch
 from prometheus_client import CollectorRegistry
 
+from prefect_acms.canonical.clock import system_clock
 from prefect_acms.canonical.events import Notice
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.patch import PatchTrigger
@@ -21,7 +22,7 @@ from prefect_acms.canonical.task import TaskTrigger
 from prefect_acms.canonical.test_gate import TestGateTrigger
 from prefect_acms.canonical.uet_worker import UetWorkerTrigger
 from prefect_acms.dao import migration
-from prefect_acms.dao.store import Store, open_store
+from prefect_acms.dao.store import Store
 from prefect_acms.tasks import metrics_trail
 from prefect_acms.tasks.breakers import ToolBreakers
 from prefect_acms.tasks.metrics import MEASURES
@@ -199,7 +200,7 @@ def test_an_override_is_counted_by_its_action(collector: StoreCollector, store: 
 
 
 def test_silence_and_waiting_have_an_age(store: Store, clock: SetClock) -> None:
-    """By the clock of the machine: workers, reviews, and what is stuck, as a multiple of what it may take."""
+    """By the clock of the machine, the oldest counts: workers, reviews, and what is stuck by what it may take."""
     rows = Rows(store)
     task, _ = rows.running(rows.stream())
     with store.begin() as dao:
@@ -209,11 +210,12 @@ def test_silence_and_waiting_have_an_age(store: Store, clock: SetClock) -> None:
         dao.ledger.advance(entry, PatchTrigger.VALIDATION_PASSED, **flags)
         asked = {"reasons": ("it is large",), "sha256": "0" * 64, "base": "a" * 40, "tree": "b" * 40}
         ask_review(dao, entry, expires_after_sec=3600, **asked)
-    # the rows are of the set clock's past
+    past = (system_clock() - clock()).total_seconds()
+    clock.pass_by(3600)
+    rows.running(rows.stream())
     samples = scraped(StoreCollector(store.url))
-    past = (open_store(store.url).clock() - clock()).total_seconds()
     busy = {"type": "slot", "state": "busy"}
-    assert value(samples, "acms_workers", busy) == 1
+    assert value(samples, "acms_workers", busy) == 2
     assert value(samples, "acms_worker_heartbeat_age_seconds", busy) == pytest.approx(past, abs=60)
     assert value(samples, "acms_reviews_waiting") == 1
     assert value(samples, "acms_review_age_seconds") == pytest.approx(past, abs=60)
