@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
+from rich.text import Text
 
 from prefect_acms.blocks.config import PipelineConfig
 from prefect_acms.dao.runs import RunRow
@@ -18,6 +19,8 @@ from prefect_acms.flows.foreground import Listener
 from prefect_acms.flows.outcome import Outcome
 from prefect_acms.flows.pipeline import run_pipeline
 from prefect_acms.flows.resume import resume_pipeline
+from prefect_acms.tasks.published import Published, published_of
+from prefect_acms.tasks.reports.text import printable
 from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.saved import at_saved_store
 from prefect_acms.tasks.summary import build_summary
@@ -25,10 +28,11 @@ from prefect_acms.tasks.summary_model import Summary
 
 
 class Carried(NamedTuple):
-    """What came of a run: the pipeline's outcome, and the summary."""
+    """What came of a run: the pipeline's outcome, the summary, and what was published."""
 
     outcome: Outcome
     summary: Summary
+    published: tuple[Published, ...]
 
 
 def carry_out(config: PipelineConfig, *, as_json: bool = False) -> int:
@@ -58,8 +62,10 @@ def _watched(start: Callable[[Listener], Outcome], database_url: str | None, scr
     with Progress(database_url, screen) as progress:
         outcome = start(progress.listen)
     screen.print()
-    summary = build_summary(open_store(database_url), outcome.run_id, Repository.open(Path(outcome.folder).parents[1]))
-    return Carried(outcome, summary)
+    store = open_store(database_url)
+    summary = build_summary(store, outcome.run_id, Repository.open(Path(outcome.folder).parents[1]))
+    with store.begin(read_only=True) as dao:
+        return Carried(outcome, summary, published_of(dao.runs.get(outcome.run_id)))
 
 
 def _told(carried: Carried, screen: Console, *, as_json: bool) -> int:
@@ -67,4 +73,6 @@ def _told(carried: Carried, screen: Console, *, as_json: bool) -> int:
         emit_json(carried.summary.model_dump(mode="json"))
     else:
         show_summary(carried.summary, screen)
+        for one in carried.published:
+            screen.print(Text(f"Review   {printable(one.sentence)}"))
     return carried.outcome.exit_code

@@ -75,7 +75,9 @@ def _commits(drive: Drive, stream: WorkstreamRow) -> list[str]:
 def _alone(drive: Drive, test: GateTest, stream: WorkstreamRow, commits: list[str], known: Collection[str]) -> Branch:
     key = str(stream.info.get("key", stream.name))
     name = f"acms/work/{drive.run_id}/{key}"
-    facts: dict[str, Any] = {"workstream_id": stream.id, "key": key, "name": stream.name}
+    fixed = drive.repository.trailers(drive.base_commit, drive.result_head(), "ACMS-Gap")
+    gaps = frozenset(digest_of(gap) for gap, commit in fixed.items() if commit in commits)
+    facts: dict[str, Any] = {"gaps": gaps, "workstream_id": stream.id, "key": key, "name": stream.name}
     try:
         head = _carried(drive, commits)
     except MergeConflict as conflict:
@@ -86,7 +88,7 @@ def _alone(drive: Drive, test: GateTest, stream: WorkstreamRow, commits: list[st
         if answer is not Answer.GOOD:
             said = test.outputs.get(head) or "no gate can judge it"
             return Branch(name, None, **facts, problem=f"alone on the base commit it does not pass: {said}")
-    return Branch(name, head, _gaps(drive.repository, drive.base_commit, head), **facts)
+    return Branch(name, head, **facts)
 
 
 def _carried(drive: Drive, commits: list[str]) -> str:

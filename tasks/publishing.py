@@ -150,6 +150,8 @@ class _Publisher:
     remote: Remote
     known: tuple[PullRequest, ...] = ()
     """The pull requests of ours, open or not."""
+    branches: tuple[Branch, ...] = ()
+    """What is published together; a pull request can take one of them on, not several."""
     gaps: dict[int, frozenset[str]] = field(default_factory=dict)
     """The gaps that each of them is about, by its number."""
 
@@ -163,11 +165,11 @@ class _Publisher:
         self.gaps = {number: gaps_in(one.body) for number, one in listed.items()}
         for run_id, known in recorded:
             found = listed.get(known.number) if known.number is not None else None
-            if found is None:
+            if found is None or known.state is PublishedState.SUPERSEDED:
                 continue
             self.gaps[found.number] |= frozenset(known.gaps)
             state = PublishedState(found.state)
-            if known.state not in {state, PublishedState.SUPERSEDED}:
+            if known.state is not state:
                 told = f"{known.branch}: {found.url} is {state}"
                 remember(self.store, run_id, known.model_copy(update={"state": state, "sentence": told}))
         self.known = tuple(listed.values())
@@ -186,6 +188,7 @@ class _Publisher:
         with self.store.begin(read_only=True) as dao:
             self.run = dao.runs.get(self.run.id)
         summary = build_summary(self.store, self.run.id, self.remote.repository)
+        self.branches = tuple(branches)
         return Publication(run_id=self.run.id, published=tuple(self._published(one, summary) for one in branches))
 
     def _published(self, branch: Branch, summary: Summary) -> Published:
@@ -195,15 +198,28 @@ class _Publisher:
         if self.remote.holds(branch.head, self.base):
             return self._record(branch, PublishedState.MERGED, mine, told=f"{self.base} has {branch.branch} already")
         request = self._same(branch)
-        if request is not None and run_in(request.body) > self.run.id:
+        fate = self._ended(branch, mine) if request is None else self._kept_off(branch, request)
+        return fate or self._offer(branch, request, summary)
+
+    def _kept_off(self, branch: Branch, request: PullRequest) -> Published | None:
+        """Why an open pull request about the same is not brought up, if there is a reason."""
+        if run_in(request.body) > self.run.id:
             told = f"{request.url} holds what a later run has made of the same"
             return self._record(branch, PublishedState.SUPERSEDED, request, told=told)
-        if request is None and mine is not None and self._is_settled(branch, mine):
+        if others := self._others_of(request, branch):
+            named = ", ".join(others)
+            told = f"{branch.key} is not published: {request.url} is about it and {named}, merge or close it"
+            return self._record(branch, PublishedState.HELD, told=told)
+        return None
+
+    def _ended(self, branch: Branch, mine: PullRequest | None) -> Published | None:
+        """How a pull request of this branch, or about all that is on it, has ended; None where a new one is due."""
+        if mine is not None and self._is_settled(branch, mine):
             return self._record(branch, PublishedState(mine.state), mine, told=f"{mine.url} was {mine.state}")
-        if request is None and (refused := self._refused(branch)):
+        if refused := self._refused(branch):
             told = f"{refused.url} about the same was closed without having been merged, and is not opened again"
             return self._record(branch, PublishedState.CLOSED, refused, told=told)
-        return self._offer(branch, request, summary)
+        return None
 
     def _same(self, branch: Branch) -> PullRequest | None:
         """The open pull request about the same thing: that of this very branch, or the one with most gaps in common."""
@@ -213,6 +229,12 @@ class _Publisher:
             key=lambda one: (one.branch == branch.branch, len(self._about(one) & branch.gaps), one.number),
             default=None,
         )
+
+    def _others_of(self, request: PullRequest, branch: Branch) -> list[str]:
+        """The branches beside this one that a pull request is about as well, so that none of them may have it alone."""
+        if request.branch == branch.branch:
+            return []
+        return [str(one.key) for one in self.branches if one is not branch and self._about(request) & one.gaps]
 
     def _is_settled(self, branch: Branch, mine: PullRequest) -> bool:
         """Whether the fate of this very branch's pull request holds: closed for good, merged for what was in it."""
@@ -231,7 +253,7 @@ class _Publisher:
         tip = self.remote.heads.get(name)
         if tip is not None and (foreign := self.remote.foreign(name, self.base, str(branch.head))):
             told = f"branch {name} has a commit that is not ours, {foreign}: it is left alone"
-            return self._record(branch, PublishedState.HELD, request, told=told)
+            return self._record(branch, PublishedState.HELD, told=told)
         there = replace(branch, branch=name)
         before = next((one for one in published_of(self.run) if one.workstream == branch.key), None)
         if tip != branch.head:
@@ -244,7 +266,7 @@ class _Publisher:
             self.forge.rewrite(opened.number, body)
         # labels go on once: what a person has taken off an open one stays off
         wants_labels = before is not None and not before.labelled and bool(self.settings.labels)
-        told = f"{opened.url} is open" if request is None else f"{opened.url} is brought up to it"
+        told = f"{opened.url} is open" if request is None else f"{opened.url} is open and up to date"
         done = self._record(there, PublishedState.OPEN, opened, labelled=not wants_labels, told=told)
         if wants_labels:
             self.forge.label(opened.number, self.settings.labels)

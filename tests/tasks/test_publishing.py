@@ -240,6 +240,19 @@ def test_workstreams_are_published_alone_where_they_stand_alone(shop: Shop, stor
         assert len(dao.test_gates.of_run(run_id)) == judged, "the same commits are not judged twice"
 
 
+def test_a_pull_request_of_the_whole_run_is_not_taken_on_by_one_of_its_workstreams(shop: Shop, store: Store) -> None:
+    """It is about several of them: each would push the other's work out of it."""
+    run_id = shop.ended(A, B)
+    shop.publish(store, run_id)
+    heads = shop.heads()
+    done = shop.publish(store, run_id, per="workstream")
+    assert [one.state for one in done.published] == ["held", "held"]
+    assert f"ws-01 is not published: {shop.forge.url}/acme/shop/pull/1 is about it and ws-02" in done.sentence
+    assert shop.heads() == heads
+    shop.publish(store, run_id, per="workstream")
+    assert [record.state for record in records(store, run_id)] == ["open", "held", "held"]
+
+
 def test_a_workstream_that_breaks_the_base_when_it_is_alone_is_held_back(shop: Shop, store: Store) -> None:
     """It applies, but the gates object: another workstream's file is what made it good."""
     gates = {
