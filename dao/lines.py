@@ -39,10 +39,11 @@ def trail(connection: Connection, run_id: str | None = None, after: int = 0) -> 
 def line(row: Row) -> bytes:
     """One row as one line, newline included; equal rows give equal bytes."""
     place = {"chain_seq": row["chain_seq"], "prev_hash": row["prev_hash"], "hash": row["hash"]}
-    return (json.dumps(_event(row).as_dict() | place, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(event_of(row).as_dict() | place, ensure_ascii=False) + "\n").encode()
 
 
-def _event(row: Row) -> Event:
+def event_of(row: Row) -> Event:
+    """The event that a row tells."""
     return Event(
         event_id=row["event_id"],
         timestamp=row["transitioned_at"],

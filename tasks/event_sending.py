@@ -1,7 +1,7 @@
 """Sends the events of this process to the Prefect server: in order, beside the run, and never more than it may.
 
 They don't go the way of Prefect's own events, which a flood of ours would delay. What can't be sent is counted, and the
-count is an event itself; the database is the truth, and `acms reconcile` sends what is missing.
+count is an event itself; the database is the truth, and `acms reconcile` sends what an automation may still wait for.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Sender:
         for event in events:
             name = event.context.run_id
             run, now = runs.get(name), time.monotonic()
-            settings = _settings_of(run)
+            settings = settings_of(run)
             bucket = self._buckets.setdefault(name, Bucket(settings, now))
             if not settings.enabled:
                 continue
@@ -205,5 +205,6 @@ def post_events(client: SyncPrefectClient, events: Sequence[PrefectEvent]) -> No
     client.request("POST", "/events", json=[made.model_dump(mode="json") for made in events])
 
 
-def _settings_of(run: RunRow | None) -> EventSettings:
+def settings_of(run: RunRow | None) -> EventSettings:
+    """What a run says of its events; of no run, the defaults."""
     return EventSettings.model_validate(run.config.get("events", {})) if run else EventSettings()

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
+from prefect.client.orchestration import PrefectClient
+
 from prefect_acms.canonical.clock import utc_text
 from prefect_acms.canonical.errors import LostRace, ServerUnavailable
 from prefect_acms.dao.reconciling import RECONCILED, runs_to_compare
@@ -16,6 +18,7 @@ from prefect_acms.tasks.catching_up import tell_news
 from prefect_acms.tasks.drift import Reconciliation
 from prefect_acms.tasks.git_drift import worktrees_home
 from prefect_acms.tasks.leavings import Leavings
+from prefect_acms.tasks.missing_events import send_missing
 from prefect_acms.tasks.prefect_mending import answering, mend_runs, rows_have_come
 from prefect_acms.tasks.prefect_server import UNREACHABLE, problem_of
 from prefect_acms.tasks.run_files import refresh_files
@@ -80,11 +83,21 @@ async def _ask_prefect(store: Store, runs: Sequence[RunRow], found: Found) -> st
             async with answering() as client:
                 for start in range(0, len(runs), AT_ONCE):
                     await mend_runs(client, store, runs[start : start + AT_ONCE], found)
+                for run in runs:
+                    await _send_events(client, store, run)
     except ServerUnavailable as trouble:
         return str(trouble.facts["problem"])
     except UNREACHABLE as trouble:
         return problem_of(trouble)
     return None
+
+
+async def _send_events(client: PrefectClient, store: Store, run: RunRow) -> None:
+    """Send what a process that is gone has not sent, once for each end of a run."""
+    now = store.clock()
+    is_driven = standing_of(run, now) is Standing.DRIVEN
+    if not is_driven and rows_have_come(run, now) and run.info.get(RECONCILED) != run.state:
+        await send_missing(client, store, run)
 
 
 def _concluded(store: Store, runs: Sequence[RunRow], found: Found, server: str | None) -> Reconciliation:
