@@ -113,6 +113,9 @@ class TrailCounts:
         gates = timed_gates(dao, _ended(steps, "test_gate"))
         mode = (None if chain == GLOBAL else mode_of(dao, chain)) or _NONE
         for step in steps:
+            if step.trigger in NOTICES:
+                self._count_notice(step)
+                continue
             self._count(step, mode)
             if step.entity_id in tasks and step.to_state in _ENDINGS["task"]:
                 self._count_task(step, tasks[step.entity_id])
@@ -120,12 +123,13 @@ class TrailCounts:
                 self._count_gate(step, gates[step.entity_id])
         self._counted[chain] = until
 
+    def _count_notice(self, step: Step) -> None:
+        """What is told beside the changes of a state: of that only overrides are counted."""
+        if step.trigger == Notice.MANUAL_OVERRIDE:
+            action = json.loads(step.metadata or "{}").get("action", "unknown")
+            self._counts[metrics.OVERRIDES][str(action),] += 1
+
     def _count(self, step: Step, mode: str) -> None:
-        if step.trigger in NOTICES:
-            if step.trigger == Notice.MANUAL_OVERRIDE:
-                action = json.loads(step.metadata or "{}").get("action", "unknown")
-                self._counts[metrics.OVERRIDES][str(action),] += 1
-            return
         entity, before, now = step.entity_type, step.from_state or "", step.to_state
         self._counts[metrics.TRANSITIONS][entity, before, now, step.trigger] += 1
         self._counts[metrics.STATES][entity, now] += 1

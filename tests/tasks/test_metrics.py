@@ -195,6 +195,7 @@ def test_an_override_is_counted_by_its_action(collector: StoreCollector, store: 
     assert value(samples, "manual_state_overrides_total", {"action": "fail-task"}) == 1
     assert value(samples, "manual_state_overrides_total", {"action": "reset-breaker"}) == 1
     assert changed(samples, "task", "running", "failed") == 1
+    assert value(samples, "acms_tasks_total", {"tool": "none", "kind": "analysis", "outcome": "failed"}) == 1
     assert value(samples, "acms_breaker_state", {"tool": "tool", "state": "OPEN"}) == 0
     assert value(samples, "acms_breaker_state", {"tool": "tool", "state": "CLOSED"}) == 1
 
