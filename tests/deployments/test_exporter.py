@@ -145,7 +145,7 @@ def test_a_database_that_never_answers_holds_nobody_up() -> None:
 
 
 def test_the_command_serves_until_it_is_interrupted(canonical_url: str) -> None:
-    """On a free port that it tells; Ctrl-C ends it, even while the store hangs."""
+    """On a free port that it tells."""
     command = [str(Path(sys.executable).with_name("acms")), "metrics", "--port", "0", "--database-url", canonical_url]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
