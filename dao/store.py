@@ -199,10 +199,13 @@ class Store:
             finally:
                 self._publishing.release()
 
-    def settle(self) -> None:
-        """Wait until the listeners were told of every commit that was made before, whichever thread tells them."""
-        with self._publishing:
-            self._tell_all()
+    def settle(self, within_sec: float) -> None:
+        """Wait, so long at most, until listeners were told of every commit made before, whichever thread tells them."""
+        if self._publishing.acquire(timeout=within_sec):
+            try:
+                self._tell_all()
+            finally:
+                self._publishing.release()
 
     def _tell_all(self) -> None:
         while self._outgoing:

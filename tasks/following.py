@@ -79,7 +79,7 @@ class Follower:
 
     def close(self, within_sec: float = FAREWELL_SEC) -> bool:
         """Follow no more, and handle what waits for so many seconds; whether all of it was. Twice is as once."""
-        self._store.settle()
+        self._store.settle(within_sec)
         self._unsubscribe()
         with self._changed:
             if self._ends_at is None:
