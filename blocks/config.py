@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from prefect_acms.blocks.events import EventSettings
+from prefect_acms.blocks.form_marks import without_marks
 from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.blocks.notifications import NotificationSettings
 from prefect_acms.blocks.publishing import PublishSettings
@@ -261,6 +262,11 @@ class PipelineConfig(Section):
     events: EventSettings = Field(default=EventSettings(), description="what Prefect is told by events")
     watch: WatchSettings = Field(default=WatchSettings(), description="how a branch is watched after a merge")
     publish: PublishSettings = Field(default=PublishSettings(), description="whether pull requests are opened")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_meant(cls, values: Any) -> Any:
+        return without_marks(values)
 
     @property
     def title(self) -> str:
