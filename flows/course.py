@@ -32,6 +32,7 @@ from prefect_acms.flows.planning import compile_run_plan
 from prefect_acms.flows.publish import publish_by_policy
 from prefect_acms.flows.summary import summarize_run
 from prefect_acms.flows.suspending import may_suspend
+from prefect_acms.tasks.artifacts import publish_end
 from prefect_acms.tasks.bridge import run_state
 from prefect_acms.tasks.closing import write_run_reports
 from prefect_acms.tasks.driving import Drive, release_run
@@ -171,9 +172,11 @@ async def _through_phases(drive: Drive) -> None:
 async def _end(drive: Drive, trigger: RunTrigger, reason: str) -> None:
     try:
         end_run(drive, trigger, reason)
-        write_run_reports(drive)
+        summary = write_run_reports(drive)
     except Superseded:
         await _yield_to_other(drive)
+    else:
+        await publish_end(drive, summary)
 
 
 def _is_superseded(drive: Drive) -> bool:

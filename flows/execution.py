@@ -22,7 +22,7 @@ from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.dao.workstreams import WorkstreamRow
 from prefect_acms.flows.reviewing import asking_in_prefect
 from prefect_acms.flows.schedule import Node, Schedule
-from prefect_acms.tasks.artifacts import publish_patches
+from prefect_acms.tasks.artifacts import progress_shown
 from prefect_acms.tasks.driving import Drive, drive_run, phase
 from prefect_acms.tasks.ending import stopping_tools
 from prefect_acms.tasks.execution import end_task, judge_base, lose_tasks, queue_task, run_task, settle_workstream
@@ -73,12 +73,12 @@ async def _executed(drive: Drive) -> dict[str, str]:
             with stopping_tools(drive):
                 await asyncio.to_thread(judge_base.submit(run_id, drive.epoch).result)
                 open_pool(drive)
-                async with asking_in_prefect(drive):
-                    await _Execution(drive, tasks, workstreams, upstream, prerequisites).run()
+                execution = _Execution(drive, tasks, workstreams, upstream, prerequisites)
+                async with asking_in_prefect(drive), progress_shown(drive, execution.percent):
+                    await execution.run()
         with drive.reading() as dao:
             ended = {row.id: row.state for row in dao.workstreams.of_run(run_id)}
         artifacts["workstreams"] = ended
-        await publish_patches(drive)
     return ended
 
 
@@ -188,6 +188,10 @@ class _Execution:
                 return None
         self.drive.suspended = True
         raise RunSuspended(run_id=self.drive.run_id)
+
+    def percent(self) -> float:
+        """How much of the plan has ended."""
+        return 100.0 * (1 - self.schedule.unfinished / len(self.nodes))
 
     def _slots(self, in_flight: int) -> int:
         """How many more tasks may start now."""

@@ -21,6 +21,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES
 from prefect_acms.canonical.errors import ServerUnavailable
 from prefect_acms.canonical.events import Notice
 from prefect_acms.dao.error_redaction import clean_error
+from prefect_acms.tasks.artifacts import shown_here
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.prefect_server import (
     no_retries,
@@ -69,6 +70,12 @@ class _Body:
                 raise trouble
             _log.info("Prefect could not be told the end of %s: %s", self.flow.name, trouble)
 
+    def outcome(self) -> Any:
+        """What the body came to; raises the error that is the data of a state."""
+        if isinstance(self.result, BaseException):
+            raise self.result
+        return self.result
+
     def _observed(self) -> Any:
         @wraps(self._fn)
         async def observed(*args: Any, **kwargs: Any) -> Any:
@@ -115,7 +122,8 @@ async def run_phase(phase_flow: Flow[..., Any], *args: Any, drive: Drive | None 
     if trouble is None:
         body = _Body(phase_flow)
         try:
-            await body.run(*args, **kwargs)
+            with shown_here():
+                await body.run(*args, **kwargs)
         except Exception as error:
             if body.begun:
                 raise
@@ -142,11 +150,11 @@ async def run_flow(flow: Flow[..., Any], *args: Any, **kwargs: Any) -> Any:
         await body.run(*args, **kwargs)
     except BaseException as error:
         if body.ended:
-            return body.result
+            return body.outcome()
         if body.begun or not isinstance(error, Exception):
             raise
         trouble = error if isinstance(error, httpx.HTTPError | OSError) else await server_trouble()
         if trouble is None:
             raise
         raise ServerUnavailable(url=PREFECT_API_URL.value(), problem=problem_of(trouble)) from error
-    return body.result
+    return body.outcome()

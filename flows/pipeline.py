@@ -10,10 +10,10 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 
 from prefect_acms.blocks.config import Mode, PipelineConfig
-from prefect_acms.canonical.errors import RepositoryBusy
+from prefect_acms.canonical.errors import BadInput, RepositoryBusy
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.run import RunState
 from prefect_acms.dao.connections import told_by_environment
@@ -58,11 +58,16 @@ SKIPPED = "Skipped"
 async def acms_pipeline(config: PipelineConfig) -> State[Any]:
     """Improve a repository; the Prefect state says what the canonical run says, and holds the Outcome.
 
-    Bad input raises before anything is written. Run again by Prefect (Retry, or after a suspend), it goes on with the
-    run that it has begun, or tells how that one ended; only one that failed or was canceled is begun anew.
+    Bad input is told by the message of the state, before anything is written, and raised. Run again by Prefect (Retry,
+    or after a suspend), it goes on with the run that it has begun, or tells how that one ended; only one that failed or
+    was canceled is begun anew.
     """
-    with clean_errors():
-        return await suspending(lambda: _improved(config), lambda: shared_store(config.database))
+    try:
+        with clean_errors():
+            return await suspending(lambda: _improved(config), lambda: shared_store(config.database))
+    except BadInput as refusal:
+        # Raised, it would be Prefect's sentence with ours in it; so Prefect raises it for whoever calls the flow.
+        return Failed(message=str(refusal), data=refusal)
 
 
 async def _improved(config: PipelineConfig) -> State[Any]:
@@ -87,7 +92,7 @@ async def _improved(config: PipelineConfig) -> State[Any]:
             return Completed(name=SKIPPED, message=f"skipped: {busy}")
         handle = await _configured(config, begun, saved)
         drive = drive_run(handle.run_id, epoch=handle.epoch)
-        await publish_name(f"{config.title} {handle.run_id[-8:]}")
+        await publish_name(drive)
         return await take_course(drive)
 
 

@@ -91,7 +91,7 @@ async def go_on(run: RunRow, database_url: str | None, *, wait_sec: float, force
             await mend_prefect(run.id, store)
             if "configure" not in completed_phases(drive):
                 await begin_run(drive)
-            await publish_name(f"{drive.config.title} {run.id[-8:]}")
+            await publish_name(drive)
             return await take_course(drive)
 
 

@@ -9,7 +9,7 @@ from prefect_acms.canonical.run import RunState, RunTrigger
 from prefect_acms.canonical.verdicts import Child, Verdict, run_verdict
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import UnitOfWork
-from prefect_acms.tasks.artifacts import publish_summary
+from prefect_acms.tasks.artifacts import publish_end
 from prefect_acms.tasks.closing import put_away, write_run_reports
 from prefect_acms.tasks.driving import Drive, drive_run, phase
 from prefect_acms.tasks.ending import release_workers
@@ -33,7 +33,7 @@ async def summarize_run(run_id: str, epoch: int | None = None, database_url: str
         artifacts["files"] = sorted(path.name for path in write_reports(early, drive.folder))
     # Once more, now that the last phase has ended too: its time belongs into the report.
     summary = write_run_reports(drive)
-    await publish_summary(drive, summary)
+    await publish_end(drive, summary)
     return summary
 
 

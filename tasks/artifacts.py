@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
+from shlex import quote
 from typing import Any
+from uuid import UUID
 
-from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_table_artifact
+from prefect.artifacts import (
+    LinkArtifact,
+    MarkdownArtifact,
+    ProgressArtifact,
+    TableArtifact,
+    aupdate_progress_artifact,
+)
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
+from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run
 
 from prefect_acms.canonical.gap import GapSeverity
@@ -26,21 +36,37 @@ from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.summary_model import Summary
 from prefect_acms.tasks.watch_records import Watched
 
+_SHOWN: ContextVar[FlowRunContext | None] = ContextVar("shown", default=None)
 _RANK = {severity: rank for rank, severity in enumerate(GapSeverity)}
 
 MOST_ROWS = 500
 """Rows that a table artifact shows at most; the files of the run have them all."""
 
+PROGRESS_SEC = 1.0
+"""Seconds between two updates of a progress bar at least."""
+
+END_SEC = 10.0
+"""Seconds that everything may take which is shown at the end of a run."""
+
+_PROGRESS = "tasks of the plan that have ended, and workstreams that are merged"
+
 PATIENCE_SEC = 5.0
 """Seconds that showing something may take; the run does not wait longer for it."""
 
 
-async def publish_name(name: str) -> None:
-    """Call the Prefect run by a name that says which canonical run it is; `acms show` accepts its ending."""
+async def publish_name(drive: Drive) -> None:
+    """Call the Prefect run by repository, mode and the ending of our run's id, which `acms show` accepts.
+
+    Its tags are the same three, with the whole id, so that the runs of a repository are found by the tag.
+    """
+    repository, mode = drive.repository.top.name, drive.config.mode.value
+    tags = {*flow_run.tags, repository, mode, drive.run_id}
 
     async def rename() -> None:
         async with get_client() as client:
-            await client.update_flow_run(flow_run.id, name=name)
+            await client.update_flow_run(
+                flow_run.id, name=f"{repository} {mode} {drive.run_id[-8:]}", tags=sorted(tags)
+            )
 
     await _publish(rename)
 
@@ -101,7 +127,7 @@ async def publish_plan(drive: Drive, plan: Plan) -> None:
     await _table(drive, "plan", rows, f"{count(len(plan.tasks), 'task')} for {count(len(plan.gaps), 'gap')}")
 
 
-async def publish_patches(drive: Drive) -> None:
+async def _publish_patches(drive: Drive) -> None:
     """Show the patches with their diffs."""
     with drive.reading() as dao:
         entries = dao.ledger.of_run(drive.run_id)
@@ -115,9 +141,88 @@ async def publish_patches(drive: Drive) -> None:
     await _markdown(drive, "patches", "\n".join(text), f"{told} with their diffs")
 
 
-async def publish_summary(drive: Drive, summary: Summary) -> None:
-    """Show what the run amounted to."""
-    await _markdown(drive, "summary", summary_markdown(summary), "what was found, fixed and deferred")
+async def publish_end(drive: Drive, summary: Summary) -> None:
+    """Show what the run amounted to, when it has ended and whatever it came to: no patch or gate changes any more.
+
+    It takes END_SEC at most: a process that is told to stop has not much longer.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(END_SEC):
+            await _markdown(drive, "summary", summary_markdown(summary), "what was found, fixed and deferred")
+            await _publish_patches(drive)
+            await _publish_gates(drive, summary)
+            await _publish_result(drive, summary)
+
+
+async def _publish_gates(drive: Drive, summary: Summary) -> None:
+    files = {patch.entry_id: ", ".join(patch.files[:3]) for patch in summary.patches}
+    rows = [
+        {
+            "gate": gate.type,
+            "state": gate.state,
+            "of": "the base commit" if gate.at_base else files.get(gate.patch_entry_id or "", "the merged tree"),
+            "judgement": gate.judgement or "",
+            "seconds": gate.duration_sec,
+            "command": gate.command,
+        }
+        for gate in summary.gates
+    ]
+    await _table(drive, "gates", rows, f"{count(len(rows), 'gate run')}, in the order they ran")
+
+
+async def _publish_result(drive: Drive, summary: Summary) -> None:
+    """Show where the branch and the reports are: on a disk, to which no link of a web page leads."""
+    run, top = summary.run, drive.repository.top
+    branch = [f"Nothing was kept: there is no branch. The run is {run.state}."]
+    if run.branch is not None:
+        range_ = f"{run.base_commit}..{run.branch}"
+        branch = [
+            f"Branch `{run.branch}` in `{top}`, at `{run.head}`. Nothing else was changed there.",
+            "",
+            *_fenced(f"git -C {quote(str(top))} log --patch {range_}", "sh"),
+            "",
+            "To have it in a clone of your own:",
+            "",
+            *_fenced(f"git fetch {quote(str(top))} {run.branch}:{run.branch}", "sh"),
+        ]
+    reports = [f"- `{drive.folder / name}`" for name in ("report.html", "summary.md", "summary.json")]
+    text = [f"# Result of {run.id}", "", *branch, "", "## Reports", "", *reports]
+    _log(f"{run.state}; {f'branch {run.branch} in {top}' if run.branch else 'no branch'}")
+    await _markdown(drive, "result", "\n".join(text), run.branch or "no branch")
+
+
+@asynccontextmanager
+async def progress_shown(drive: Drive, done: Callable[[], float]) -> AsyncIterator[None]:
+    """A block of which the UI shows how far it is; `done` says it in percent, and is asked once a second at most."""
+    artifact: UUID | None = None
+    shown = -1.0
+
+    async def tell() -> None:
+        nonlocal artifact, shown
+        told = round(done(), 1)
+        if told == shown:
+            return
+        shown = told
+        if artifact is None:
+            key = _key(drive, "progress")
+            made = ProgressArtifact(progress=told, key=key, description=_PROGRESS, flow_run_id=_run_id())
+            artifact = (await made.acreate()).id
+        else:
+            await aupdate_progress_artifact(artifact, progress=told)
+
+    async def keep_telling() -> None:
+        while True:
+            await _publish(tell)
+            await asyncio.sleep(PROGRESS_SEC)
+
+    telling = asyncio.create_task(keep_telling())
+    try:
+        yield
+    finally:
+        telling.cancel()
+        with suppress(asyncio.CancelledError):
+            await telling
+        await _publish(tell)
 
 
 async def publish_links(store: Store, publication: Publication) -> None:
@@ -127,8 +232,8 @@ async def publish_links(store: Store, publication: Publication) -> None:
             continue
         link, text = store.scrubber.text(one.url), f"{one.repository} {one.number}: {one.state}"
         key = _key_of(one.repository.rpartition("/")[2], f"pull-request-{one.number}")
-        create = partial(acreate_link_artifact, link=link, link_text=text, key=key, description=one.sentence)
-        await _publish(create)
+        shown = LinkArtifact(link=link, link_text=text, key=key, description=one.sentence, flow_run_id=_run_id())
+        await _publish(shown.acreate)
 
 
 async def publish_broken(store: Store, repository: str, watched: Watched) -> None:
@@ -137,14 +242,14 @@ async def publish_broken(store: Store, repository: str, watched: Watched) -> Non
     lines = [f"# {watched.branch} is broken", "", watched.sentence, "", *_fenced(output, "text")]
     lines += ["", "To have it out:", "", *_fenced(watched.command or "", "sh")]
     text, key = store.scrubber.text("\n".join(lines)), _key_of(repository, "broken")
-    await _publish(lambda: acreate_markdown_artifact(markdown=text, key=key, description=f"run {watched.run_id}"))
+    await _publish(MarkdownArtifact(markdown=text, key=key, description=f"run {watched.run_id}").acreate)
 
 
 async def publish_night(rows: Sequence[Mapping[str, Any]], description: str) -> None:
     """Show what came of each repository of a list."""
     table = [{name: redact(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]
     told = redact(description)
-    await _publish(lambda: acreate_table_artifact(table=table, key="acms-nightly", description=told))
+    await _publish(TableArtifact(table=table, key="acms-nightly", description=told).acreate)
 
 
 def _fenced(diff: bytes | str, language: str = "diff") -> list[str]:
@@ -160,14 +265,15 @@ async def _table(drive: Drive, name: str, rows: list[dict[str, Any]], descriptio
     if len(shown) < len(rows):
         description += f"; the first {len(shown)} are shown, {name}.json in the run's folder has all"
     clean = drive.store.scrubber
+    _log(clean.text(description))
     told = {"table": clean.value(shown), "description": clean.text(description)}
-    await _publish(lambda: acreate_table_artifact(**told, key=_key(drive, name)))
+    await _publish(TableArtifact(**told, key=_key(drive, name), flow_run_id=_run_id()).acreate)
 
 
 async def _markdown(drive: Drive, name: str, text: str, description: str) -> None:
     clean = drive.store.scrubber.text
     told = {"markdown": clean(text), "description": clean(description)}
-    await _publish(lambda: acreate_markdown_artifact(**told, key=_key(drive, name)))
+    await _publish(MarkdownArtifact(**told, key=_key(drive, name), flow_run_id=_run_id()).acreate)
 
 
 def _key(drive: Drive, name: str) -> str:
@@ -178,6 +284,35 @@ def _key_of(repository: str, name: str) -> str:
     """Artifact keys are lower-case letters, digits and dashes; one a repository, so that the UI shows its history."""
     project = "".join(char if char.isalnum() and char.isascii() else "-" for char in repository.lower())
     return f"acms-{project.strip('-') or 'repository'}-{name}"
+
+
+@contextmanager
+def shown_here() -> Iterator[None]:
+    """A block whose artifacts and lines of log are those of the flow run around it: there a person looks for them.
+
+    In the UI, the page of a flow run has nothing of its subflows.
+    """
+    token = _SHOWN.set(_of_whom())
+    try:
+        yield
+    finally:
+        _SHOWN.reset(token)
+
+
+def _of_whom() -> FlowRunContext | None:
+    return _SHOWN.get() or FlowRunContext.get()
+
+
+def _run_id() -> UUID | None:
+    context = _of_whom()
+    return context.flow_run.id if context is not None and context.flow_run is not None else None
+
+
+def _log(line: str) -> None:
+    """A line in the log of the Prefect run, where there is one: Prefect's own say only that a phase has ended."""
+    context = _of_whom()
+    if is_told() and context is not None:
+        flow_run_logger(context.flow_run, context.flow).info("%s", line)
 
 
 async def _publish(create: Callable[[], Awaitable[Any]]) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from prefect.blocks.core import Block
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect_side import asked
 from pydantic import ValidationError
@@ -23,7 +23,7 @@ from prefect_acms.blocks.guardrails import GuardrailSettings, PatchLimits
 from prefect_acms.blocks.resilience_policy import ResiliencePolicy
 from prefect_acms.blocks.tool_profile import ToolProfile
 from prefect_acms.blocks.workspace import Workspace
-from prefect_acms.canonical.errors import InvalidValue
+from prefect_acms.canonical.errors import InvalidValue, NotARepository
 from prefect_acms.flows.pipeline import acms_pipeline
 from prefect_acms.tasks.driving import shared_store
 from prefect_acms.tasks.saved import chosen, database_of
@@ -156,3 +156,21 @@ def test_the_server_makes_no_run_of_wrong_parameters() -> None:
     assert PASSWORD not in str(asked(lambda client: client.read_flow_run(made.id)).parameters)
     of_ours = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))
     assert [run.id for run in asked(lambda client: client.read_flow_runs(flow_run_filter=of_ours))] == [made.id]
+
+
+def test_what_a_schema_can_not_say_is_the_message_of_the_state(tmp_path: Path, canonical_url: str) -> None:
+    """Our sentence and nothing around it, before anything is written; who calls the flow gets the error itself."""
+    config = PipelineConfig(repository=tmp_path / "nowhere", database_url=canonical_url)
+    state = asyncio.run(_ended(config))
+    assert state.is_failed()
+    assert state.message == f"{tmp_path}/nowhere is not a git repository: there is no such folder"
+    with pytest.raises(NotARepository):
+        asyncio.run(acms_pipeline(config))
+    with shared_store(canonical_url).begin(read_only=True) as dao:
+        assert dao.runs.unended() == []
+
+
+async def _ended(config: PipelineConfig) -> State[Any]:
+    called: Any = acms_pipeline
+    state: State[Any] = await called(config, return_state=True)
+    return state

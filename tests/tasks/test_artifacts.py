@@ -1,0 +1,86 @@
+"""What a person sees of a run in the Prefect UI, read back from a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from driven import Planned, a_gap, a_plan, a_task, started_run
+from prefect import flow
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.objects import Artifact
+from prefect.runtime import flow_run as here
+from prefect_side import asked, flow_run
+
+from prefect_acms.flows.phases import run_phase
+from prefect_acms.tasks.artifacts import progress_shown, publish_end, publish_name
+from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.summary import build_summary
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def shown_of(flow_run_id: UUID) -> dict[str, Artifact]:
+    """The artifacts of a flow run, by the last word of their key."""
+    of_it = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
+
+    async def ask(client: PrefectClient) -> list[Artifact]:
+        return await client.read_artifacts(artifact_filter=of_it)
+
+    return {str(found.key).rpartition("-")[2]: found for found in asked(ask)}
+
+
+@pytest.fixture
+def drive(top: Path, canonical_url: str) -> Drive:
+    """A run with one task in its plan."""
+    drive = started_run(top, canonical_url)
+    gap = a_gap("one", "a.py")
+    Planned(drive, a_plan(drive, [a_task("ws-01/look", [gap])], [gap]))
+    return drive
+
+
+def test_the_page_of_the_run_has_its_name_its_tags_and_everything_that_its_phases_show(drive: Drive) -> None:
+    """The UI lists no artifact of a subflow on the page of its parent, so they are made for the parent."""
+
+    @flow(flow_run_name="summarize")
+    async def last_phase() -> None:
+        await publish_end(drive, build_summary(drive.store, drive.run_id, drive.repository))
+
+    @flow
+    async def outer() -> str:
+        await publish_name(drive)
+        await run_phase(last_phase)
+        return str(here.id)
+
+    ended = UUID(asyncio.run(outer()))
+    run = flow_run(ended)
+    assert run.name == f"{drive.repository.top.name} full {drive.run_id[-8:]}"
+    assert set(run.tags) == {drive.repository.top.name, "full", drive.run_id}
+    shown = shown_of(ended)
+    assert set(shown) == {"summary", "result", "patches", "gates"}
+    assert "Nothing was kept: there is no branch" in str(shown["result"].data)
+
+
+def test_progress_is_told_from_time_to_time_and_at_the_end(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One artifact, that has moved to where the work is when it is over; a step that nobody waited for is not told."""
+    monkeypatch.setattr("prefect_acms.tasks.artifacts.PROGRESS_SEC", 0.05)
+    asks: list[float] = []
+
+    @flow
+    async def working() -> str:
+        def done() -> float:
+            asks.append(100.0 * min(len(asks), 4) / 4)
+            return asks[-1]
+
+        async with progress_shown(drive, done):
+            await asyncio.sleep(0.5)
+        return str(here.id)
+
+    shown: Any = shown_of(UUID(asyncio.run(working())))
+    assert set(shown) == {"progress"}
+    assert shown["progress"].data == 100.0
+    assert 3 <= len(asks) <= 12
