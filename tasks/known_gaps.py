@@ -16,6 +16,7 @@ from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.abilities import abilities_of, changed_abilities
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.published import Published, PublishedState, published_of
 from prefect_acms.tasks.reviews import Decision, is_due, review_of
 from prefect_acms.tasks.selection import BASELINED, KNOWN
 
@@ -90,10 +91,18 @@ class _Memory:
             on_branch = repository.find(commit) is not None and repository.is_ancestor(commit, head)
             if on_branch and not repository.is_ancestor(commit, self._drive.base_commit):
                 return f"run {run.id} has fixed it by commit {commit[:10]} on branch {branch}, which is not merged yet"
+        if (asked := self._asked_for(row, run)) is not None:
+            return f"run {run.id} has fixed it, and its pull request {asked.url} is {asked.state}"
         taken_back = [entry for entry in entries if entry.state == PatchState.ROLLED_BACK]
         if not taken_back or self._has_changed(row, run):
             return TAKE_UP
         return f"its fix in run {run.id} was rolled back: {taken_back[-1].rollback_reason}"
+
+    def _asked_for(self, row: GapRow, run: RunRow) -> Published | None:
+        """The pull request that holds the fix, if it is open, or somebody has closed it without taking the fix."""
+        key = self._dao.workstreams.get(row.workstream_id or "").info["key"]
+        mine = (one for one in published_of(run) if one.workstream in {None, key})
+        return next((one for one in mine if one.state in {PublishedState.OPEN, PublishedState.CLOSED}), None)
 
     def _left_out(self, row: GapRow, run: RunRow, tasks: Sequence[TaskRow], entries: Sequence[LedgerRow]) -> str | None:
         trigger = self._dao.transitions.of_entity("gap", row.id)[-1].trigger

@@ -104,6 +104,18 @@ def test_a_recurring_run_that_finds_nothing_new_says_so_and_changes_nothing(
     assert known(repository, store, first.run_id).keys() == {"fixed.py"}
     git(repository, "branch", "-D", str(first.branch))
     assert known(repository, store, first.run_id).keys() == set()
+    closed = {
+        "forge": "gitea",
+        "forge_url": "http://127.0.0.1",
+        "repository": "a/b",
+        "base": "main",
+        "branch": "acms/1",
+    }
+    where = {**closed, "head": commit, "url": "http://127.0.0.1/a/b/pulls/1", "state": "closed"}
+    with store.begin() as dao:
+        dao.runs.change(first.run_id, metadata={"published": [where]})
+    said = f"run {first.run_id} has fixed it, and its pull request http://127.0.0.1/a/b/pulls/1 is closed"
+    assert known(repository, store, first.run_id) == {"fixed.py": said}
 
 
 @pytest.mark.usefixtures("prefect_server")
