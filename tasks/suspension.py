@@ -30,7 +30,10 @@ SUSPENSION = "suspension"
 """Where a run keeps in its metadata that it is suspended."""
 
 WAKE_SEC = 20.0
-"""Seconds that Prefect has to be told about an answer."""
+"""Seconds that one request to Prefect about an answer may take."""
+
+RETRIES = 2
+"""How often it is repeated, after 2 and 4 seconds: a server on SQLite is busy now and then."""
 
 WAIT_SEC = 3600.0
 """Seconds that a run which goes on waits for another that has begun in its repository meanwhile."""
@@ -97,7 +100,7 @@ def wake(store: Store, run_id: str) -> str | None:
         if suspension is None or suspension.answered(dao) is None:
             return None
         said = closing_answer(review_of(dao.ledger.get(suspension.entry_id)))
-    patience = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: WAKE_SEC}
+    patience = {PREFECT_CLIENT_MAX_RETRIES: RETRIES, PREFECT_API_REQUEST_TIMEOUT: WAKE_SEC}
     here = PREFECT_API_URL.value() or suspension.api_url
     later = f"`acms reconcile` tells it, or `acms resume {run_id}` goes on here"
     if here is None:
