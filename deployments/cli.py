@@ -51,6 +51,7 @@ COMMANDS = {
     "diff": Entry("patches", "diff", "Print the diff of a patch."),
     "review": Entry("review", "review", "List, show and answer the patches that wait for a review."),
     "quarantine": Entry("quarantine", "quarantine", "List and show quarantined patches, try them again, or drop them."),
+    "top": Entry("top", "top", "Watch runs, tasks, patches, workers and events as they change, and answer."),
     "gaps": Entry("gaps", "gaps", "List the gaps of a run, with the reasons of the deferred ones."),
     "policy": Entry("policy", "policy", "Show the policy that is in force, and try a patch or another policy out."),
     "stuck": Entry("stuck", "stuck", "List what goes on no more by itself, with the commands that help."),

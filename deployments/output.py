@@ -13,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console, RenderableType
+    from rich.syntax import Syntax
 
     from prefect_acms.deployments.screen import Screen
     from prefect_acms.tasks.retrials import Retrial
@@ -70,14 +71,21 @@ def emit_table(head: Sequence[str], rows: Sequence[Sequence[str]], nothing: str)
 
 def show_diff(text: str) -> None:
     """Print a diff for people, in colours on a terminal."""
+    from prefect_acms.tasks.reports.text import printable
+
+    if sys.stdout.isatty():
+        console().print(coloured_diff(text))
+    else:
+        click.echo(printable(text))
+
+
+def coloured_diff(text: str) -> Syntax:
+    """A diff in the terminal's own colours; what steers a terminal is shown, not obeyed."""
     from rich.syntax import Syntax
 
     from prefect_acms.tasks.reports.text import printable
 
-    if sys.stdout.isatty():
-        console().print(Syntax(printable(text), "diff", theme="ansi_dark", background_color="default", word_wrap=True))
-    else:
-        click.echo(printable(text))
+    return Syntax(printable(text), "diff", theme="ansi_dark", background_color="default", word_wrap=True)
 
 
 def emit_retrial(done: Retrial, *, as_json: bool) -> int:
@@ -87,8 +95,7 @@ def emit_retrial(done: Retrial, *, as_json: bool) -> int:
     if as_json:
         emit_json(asdict(done))
     else:
-        at = f" at {done.commit[:10]}" if done.commit else ""
-        click.echo(printable(f"patch {done.id}: {done.state}{at}" + (f": {done.reason}" if done.reason else "")))
+        click.echo(printable(done.sentence))
     return 0 if done.went_well else 1
 
 

@@ -61,6 +61,12 @@ class Retrial:
         """Whether it is where it was to be: not put aside instead."""
         return self.state != PatchState.QUARANTINED
 
+    @property
+    def sentence(self) -> str:
+        """What became of it, as a person is told."""
+        at = f" at {self.commit[:10]}" if self.commit else ""
+        return f"patch {self.id}: {self.state}{at}" + (f": {self.reason}" if self.reason else "")
+
 
 def retry_patch(store: Store, entry_id: str, by: By) -> Retrial:
     """Make a new patch of a quarantined one and bring it in; the old one is dropped once its successor is kept.

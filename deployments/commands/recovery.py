@@ -43,16 +43,10 @@ def cancel(run: str, reason: str, operator: str | None, database_url: str | None
     RUN is its id, a unique part of it, or `latest`. Its tools are stopped, what was merged stays on its branch, and its
     other patches are reverted and quarantined. The exit code is 0, or 2 for a run that has ended already.
     """
-    from prefect.settings import PREFECT_API_URL
-
+    from prefect_acms.deployments import answering
     from prefect_acms.deployments.existing import existing_store
     from prefect_acms.deployments.lookup import find_run
-    from prefect_acms.tasks.cancelling import cancel_run
-    from prefect_acms.tasks.prefect_mending import mend_prefect_here
 
     store = existing_store(database_url)
-    ended = cancel_run(store, find_run(store, run).id, reason, operator=operator or getpass.getuser())
-    if PREFECT_API_URL.value():
-        # an embedded server would be started for nothing but this; `acms reconcile` does so
-        mend_prefect_here(ended.id, store)
+    ended = answering.cancel(store, find_run(store, run).id, reason, operator=operator or getpass.getuser())
     click.echo(f"{ended.id} is {ended.state}")

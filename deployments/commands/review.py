@@ -111,18 +111,10 @@ def approve(patch: str, operator: str, reason: str, database_url: str | None, *,
     waits in its place. The exit code is 1 as well if the gates object. The JSON has the keys id, entry_id, state,
     commit and reason.
     """
-    from prefect_acms.deployments.answering import answer
-    from prefect_acms.tasks.retrials import approve_patch
-    from prefect_acms.tasks.suspension import expire_and_wake
+    from prefect_acms.deployments import answering
 
-    return answer(
-        approve_patch,
-        patch,
-        operator=operator,
-        reason=reason,
-        database_url=database_url,
-        as_json=as_json,
-        first=expire_and_wake,
+    return answering.answer(
+        answering.approve, patch, operator=operator, reason=reason, database_url=database_url, as_json=as_json
     )
 
 
@@ -136,16 +128,8 @@ def reject(patch: str, operator: str, reason: str, database_url: str | None, *, 
 
     The JSON has the keys id, entry_id, state, commit and reason.
     """
-    from prefect_acms.deployments.answering import answer
-    from prefect_acms.tasks.retrials import reject_patch
-    from prefect_acms.tasks.suspension import expire_and_wake
+    from prefect_acms.deployments import answering
 
-    return answer(
-        reject_patch,
-        patch,
-        operator=operator,
-        reason=reason,
-        database_url=database_url,
-        as_json=as_json,
-        first=expire_and_wake,
+    return answering.answer(
+        answering.reject, patch, operator=operator, reason=reason, database_url=database_url, as_json=as_json
     )
