@@ -31,6 +31,7 @@ class Asked(NamedTuple):
     path: str
     query: Mapping[str, str]
     body: Mapping[str, Any]
+    authorization: str
 
 
 @dataclass
@@ -107,13 +108,13 @@ class Forge:
 
     # -- the routes ------------------------------------------------------------------------------------------------
 
-    def answer(self, asked: Asked, token: str) -> Answer:
+    def answer(self, asked: Asked) -> Answer:
         """What it says."""
         self.asked.append(asked)
         for (method, ending), answers in self.troubles.items():
             if asked.method == method and asked.path.endswith(ending) and answers:
                 return answers.pop(0)
-        if token not in {f"Bearer {TOKEN}", f"token {TOKEN}"}:
+        if asked.authorization not in {f"Bearer {TOKEN}", f"token {TOKEN}"}:
             return Answer(401, {"message": "Bad credentials"})
         root, requests = {
             "github": (f"/api/v3/repos/{self.project}", "/pulls"),
@@ -203,8 +204,8 @@ def forge_server(kind: str, project: str = "acme/shop") -> Iterator[Forge]:
             body = json.loads(self.rfile.read(length) or b"{}")
             address = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(address.query).items()}
-            asked = Asked(self.command, unquote(address.path), query, body)
-            said = forge.answer(asked, self.headers.get("Authorization", ""))
+            asked = Asked(self.command, unquote(address.path), query, body, self.headers.get("Authorization", ""))
+            said = forge.answer(asked)
             time.sleep(said.slow_sec)
             content = json.dumps(said.body).encode()
             self.send_response(said.status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,13 @@ from forges import TOKEN, Answer, Forge, forge_server
 from publishable import Shop, records
 from repositories import git
 
-from prefect_acms.canonical.errors import ForgeFailed, InvalidValue, NotPublishable
+from prefect_acms.canonical.errors import ForgeFailed, GitFailed, InvalidValue, NotPublishable
 from prefect_acms.dao.redaction import KNOWN
 from prefect_acms.dao.store import Store
+from prefect_acms.tasks.forge_addresses import RemoteUrl
+from prefect_acms.tasks.forge_tokens import Token
+from prefect_acms.tasks.remotes import opened_remote
+from prefect_acms.tasks.repository import Repository
 
 A = ("gap-a", {"a.py": "A = 2\n"})
 B = ("gap-b", {"b.py": "B = 2\n"})
@@ -60,9 +65,19 @@ def test_a_run_is_published_once(shop: Shop, store: Store) -> None:
     assert shop.forge.wrote() == wrote
 
 
-def test_what_was_pushed_and_not_opened_is_opened_the_next_time(shop: Shop, store: Store) -> None:
-    """And what was opened and not labelled is labelled: nothing stays half done, nothing is done twice."""
+def test_what_was_pushed_and_not_opened_is_opened_the_next_time(
+    shop: Shop, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was opened and not labelled is labelled: nothing stays half done, nothing is done twice.
+
+    A token that is not accepted is found out before anything is pushed.
+    """
     run_id = shop.ended(A)
+    with monkeypatch.context() as patch:
+        patch.setenv("ACMS_FORGE_TOKEN", "wr0ng-t0ken")
+        with pytest.raises(ForgeFailed, match="the token is not accepted"):
+            shop.publish(store, run_id)
+    assert set(shop.heads()) == {"main"}
     shop.forge.trouble("POST", "/pulls", *[Answer(500, {"message": "oops"})] * 3)
     with pytest.raises(ForgeFailed):
         shop.publish(store, run_id)
@@ -73,16 +88,7 @@ def test_what_was_pushed_and_not_opened_is_opened_the_next_time(shop: Shop, stor
         shop.publish(store, run_id)
     assert shop.publish(store, run_id).exit_code == 0
     assert [pull["labels"] for pull in shop.forge.pulls] == [["acms"]]
-
-
-def test_a_token_that_is_not_accepted_is_found_out_before_anything_is_pushed(
-    shop: Shop, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One sentence, and the remote is as it was."""
-    monkeypatch.setenv("ACMS_FORGE_TOKEN", "wr0ng-t0ken")
-    with pytest.raises(ForgeFailed, match="the token is not accepted"):
-        shop.publish(store, shop.ended(A))
-    assert set(shop.heads()) == {"main"}
+    assert shop.publish(store, shop.ended(B)).published[0].number == 2, "no gap in common: it is not the same thing"
 
 
 def test_one_that_another_call_has_opened_meanwhile_is_taken(shop: Shop, store: Store) -> None:
@@ -118,13 +124,6 @@ def test_a_later_run_about_the_same_brings_the_open_one_up(shop: Shop, store: St
     assert shop.heads()[f"acms/{first}"] == shop.tip(f"acms/{second}")
 
 
-def test_a_run_about_something_else_has_its_own(shop: Shop, store: Store) -> None:
-    """No gap in common, so it is not the same thing."""
-    shop.publish(store, shop.ended(A))
-    shop.publish(store, shop.ended(B))
-    assert len(shop.forge.pulls) == 2
-
-
 def test_a_closed_one_is_remembered_and_not_opened_again(shop: Shop, store: Store) -> None:
     """Neither for its run nor for a later one about the same; what is new comes with that said."""
     run_id = shop.ended(A)
@@ -147,10 +146,10 @@ def test_a_closed_one_that_is_listed_no_more_is_remembered_by_its_number(shop: S
     shop.publish(store, run_id)
     shop.forge.pulls[0]["state"] = "closed"
     nothing = Answer(200, [])
-    shop.forge.trouble("GET", "/pulls", nothing, nothing)
-    assert shop.publish(store, shop.ended(A)).published[0].state == "closed"
-    shop.forge.trouble("GET", "/pulls", nothing, nothing)
-    assert shop.publish(store, shop.ended(A)).published[0].state == "closed"
+    again = shop.ended(A)
+    for _ in range(2):
+        shop.forge.trouble("GET", "/pulls", nothing, nothing)
+        assert shop.publish(store, again).published[0].state == "closed"
     assert len(shop.forge.pulls) == 1
 
 
@@ -277,7 +276,6 @@ def test_no_secret_leaves_and_nothing_of_the_token_stays(shop: Shop, store: Stor
     hook = shop.top / ".git" / "hooks" / "pre-push"
     hook.write_text(f"#!/bin/sh\ntouch {marker}\n")
     hook.chmod(0o755)
-    git(shop.top, "config", f"url.file://{shop.folder}/elsewhere.git.pushInsteadOf", f"file://{shop.remote}/x")
     run_id = shop.ended(("hunter2-the-password", {"a.py": "A = 2\n"}))
     shop.publish(store, run_id)
     assert "hunter2" not in str(shop.forge.pulls)
@@ -289,15 +287,30 @@ def test_no_secret_leaves_and_nothing_of_the_token_stays(shop: Shop, store: Stor
 def test_the_users_repository_is_not_written_to(shop: Shop, store: Store) -> None:
     """No ref, no FETCH_HEAD, no configuration: what publishing needs it has in a folder of its own."""
     run_id = shop.ended(A)
-
-    def state() -> set[tuple[str, int]]:
-        return {
-            (str(path), path.stat().st_mtime_ns)
-            for path in (shop.top / ".git").rglob("*")
-            if path.is_file() and not path.is_relative_to(shop.top / ".git" / "objects")
-        }
-
-    before = state()
+    before = _written(shop.top)
     shop.publish(store, run_id)
-    assert state() == before
+    assert _written(shop.top) == before
     assert {path.name for path in shop.top.iterdir()} == {".git", ".acms_runs", "a.py", "b.py", "c.py"}
+
+
+def _written(top: Path) -> set[tuple[str, int]]:
+    """The files of a repository's .git, objects excepted, and when they were written."""
+    files = [path for path in (top / ".git").rglob("*") if path.is_file() and "objects" not in path.parts]
+    return {(str(path), path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_git_takes_the_token_along_to_its_own_forge_only(top: Path, forge: Forge, *, is_there: bool) -> None:
+    """Over http it is what the server is asked with; a remote at another place is asked without."""
+    with forge_server("github") as elsewhere:
+        host = forge if is_there else elsewhere
+        url = RemoteUrl.parse(f"{host.url}/acme/shop.git")
+        token = Token("x-access-token", TOKEN)
+        opened = opened_remote(Repository.open(top), "origin", url, token, forge.url)
+        with pytest.raises(GitFailed) as caught, opened as remote:
+            remote.look("main")
+        (asked,) = host.asked
+    pair = base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
+    assert asked.path == "/acme/shop.git/info/refs"
+    assert asked.authorization == (f"Basic {pair}" if is_there else "")
+    assert pair not in str(caught.value)
