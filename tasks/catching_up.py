@@ -32,6 +32,8 @@ def tell_news(store: Store, run_ids: Sequence[str] | None = None, within_sec: fl
     except AcmsError as problem:
         _log.warning("no channel could be told anything: %s", problem)
         return
+    if not runs or not _server_is_up():
+        return
     waiting: dict[str, list[RunRow]] = {}
     for run in runs:
         for name in run.config["notifications"]["channels"]:
@@ -42,6 +44,22 @@ def tell_news(store: Store, run_ids: Sequence[str] | None = None, within_sec: fl
         thread.start()
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
+
+
+def _server_is_up() -> bool:
+    """Start Prefect's embedded server, where it is the one: started by a thread that is left, it would outlive us."""
+    # Prefect is imported only where somebody is to be told something
+    from prefect.client.orchestration import get_client  # noqa: PLC0415
+    from prefect.settings import PREFECT_API_URL  # noqa: PLC0415
+
+    try:
+        if not PREFECT_API_URL.value():
+            with get_client(sync_client=True):
+                return True
+    except (RuntimeError, OSError) as problem:
+        _log.warning("no channel could be told anything: Prefect's embedded server does not start: %s", problem)
+        return False
+    return True
 
 
 def _chosen(store: Store, run_ids: Sequence[str] | None) -> list[RunRow]:
@@ -56,8 +74,7 @@ def _chosen(store: Store, run_ids: Sequence[str] | None) -> list[RunRow]:
 
 def _tell(store: Store, name: str, runs: Sequence[RunRow], until: float) -> None:
     """Tell one channel of all these runs, each message once; when it fails, the rest is left to whoever comes next."""
-    # Prefect is imported only where somebody is to be told something
-    from prefect_acms.tasks.notifying import channels_of, tell  # noqa: PLC0415
+    from prefect_acms.tasks.notifying import channels_of, tell  # noqa: PLC0415 - as above
 
     closing = threading.Event()
     closing.set()
