@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from pydantic import BaseModel
@@ -50,6 +51,7 @@ def pages() -> Mapping[str, str]:
         "evidence.schema.json": evidence_model.schema_text(),
         "patterns.schema.json": _schema_page(PatternFile),
         "policy.schema.json": _schema_page(Policy),
+        "settings.md": settings_page(),
         "summary.schema.json": schema_text(),
     }
 
@@ -70,10 +72,7 @@ def _cli_lines() -> Iterator[str]:
     for name, command in _commands(cli, ()):
         yield from ("", f"## acms {' '.join(name)}", "")
         yield from _command_lines(name, command)
-    yield from ("", "## The configuration file", "")
-    yield "What `--config` reads: TOML with these keys, none of which is needed. Relative paths start at the file."
-    yield from ("", "| key | default | meaning |", "| --- | --- | --- |")
-    yield from _setting_lines(PipelineConfig, "")
+    yield from ("", "## The configuration file", "", "What `--config` reads: [every setting](settings.md).")
 
 
 def _commands(group: click.Group, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -118,13 +117,56 @@ def _meaning(option: click.Option) -> str:
     return f"{option.help}{default}{variable}"
 
 
-def _setting_lines(section: type[BaseModel], above: str) -> Iterator[str]:
+def settings_page() -> str:
+    """The page of every setting of a run, from the models themselves."""
+    return "\n".join(_settings_lines()) + "\n"
+
+
+def _settings_lines() -> Iterator[str]:
+    schema = PipelineConfig.model_json_schema()
+    yield from (NOTE, "", "# Every setting of a run", "")
+    yield "The keys of a [configuration file](configuration.md), the fields of the form in the Prefect UI, and the"
+    yield "attributes of `PipelineConfig` in Python. Of a file, relative paths start at the file. Only `repository` or"
+    yield "`blocks.workspace` is needed."
+    yield from _section_lines(PipelineConfig, schema, schema["$defs"], "")
+
+
+def _section_lines(
+    section: type[BaseModel], schema: Mapping[str, Any], known: Mapping[str, Any], above: str
+) -> Iterator[str]:
+    """The settings of a section itself, and then those of the sections in it."""
+    plain = {name: one for name, one in section.model_fields.items() if not isinstance(one.default, BaseModel)}
+    if plain:
+        yield from ("", "| key | values | default | meaning |", "| --- | --- | --- | --- |")
+    for name, setting in plain.items():
+        values = _values(schema["properties"][name], known)
+        yield f"| `{above}{name}` | {values} | {_default(setting)} | {setting.description} |"
     for name, setting in section.model_fields.items():
-        key = f"{above}{name}"
         if isinstance(setting.default, BaseModel):
-            yield from _setting_lines(type(setting.default), f"{key}.")
-        else:
-            yield f"| `{key}` | {_default(setting)} | {setting.description} |"
+            kind = type(setting.default)
+            level = "#" * (2 + above.count("."))
+            yield from ("", f"{level} {above}{name}", "", inspect.cleandoc(kind.__doc__ or ""))
+            yield from _section_lines(kind, known[kind.__name__], known, f"{above}{name}.")
+
+
+_LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}
+
+
+def _values(field: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    """What a setting can be, in words."""
+    if "block_type_slug" in field:
+        return f"name of a saved `{field['block_type_slug']}`"
+    field = known[field["$ref"].rpartition("/")[2]] | field if "$ref" in field else field
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if field.get("type") == "array":
+        return f"list: {_values(field.get('items', {}), known)}"
+    if "additionalProperties" in field and "properties" not in field:
+        keys = ", ".join(field.get("propertyNames", {}).get("enum", ())) or "any name"
+        return f"for each of {keys}: {_values(field['additionalProperties'], known)}"
+    limits = [f"{told} {field[limit]:g}" for limit, told in _LIMITS.items() if limit in field]
+    kind = {"string": "path" if field.get("format") == "path" else "text"}.get(field.get("type", ""), field.get("type"))
+    return ", ".join([kind or "one of several forms", *limits])
 
 
 def policy_rows(section: type[BaseModel] = GuardrailSettings, above: str = "") -> Iterator[str]:
@@ -134,13 +176,14 @@ def policy_rows(section: type[BaseModel] = GuardrailSettings, above: str = "") -
         if isinstance(setting.default, BaseModel):
             yield from policy_rows(type(setting.default), f"{key}.")
         else:
-            default = "`acms policy show`" if setting.default == PROTECTED else _default(setting)
-            yield f"| `{key}` | {default} | {setting.description} | {tightening_of(setting)} |"
+            yield f"| `{key}` | {_default(setting)} | {setting.description} | {tightening_of(setting)} |"
 
 
 def _default(setting: FieldInfo) -> str:
     if setting.is_required():
-        return "the PATH of the command line"
+        return "has to be given"
+    if setting.default == PROTECTED:
+        return "`acms policy show`"
     value = to_jsonable_python(setting.default)
     return "none" if value is None else f"`{json.dumps(value)}`"
 

@@ -42,3 +42,12 @@ def test_every_event_is_in_the_table_of_its_entity() -> None:
         for state in machine.states:
             assert f"| `acms.{machine.entity}.{state}` | `" in page
     assert {notice.value for notice in NOTICES} == CANONICAL_NOTICES
+
+
+def test_every_setting_is_on_its_page_with_its_values() -> None:
+    """Sections within sections too; limits and choices in words."""
+    page = pages()["settings.md"]
+    assert "| `guardrails.limits.max_files` | integer, at least 1 | `50` |" in page
+    assert '| `clustering.by` | `category`, `proximity` | `"category"` |' in page
+    assert "| `blocks.workspace` | name of a saved `acms-workspace` | none |" in page
+    assert "| `gates.timeouts_sec` | for each of lint, unit, integration, security: number, above 0 |" in page
