@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from prefect_acms.blocks.notifications import NotificationLevel
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.tasks.news import RANKS, News, foreign
+from prefect_acms.tasks.published import Published, PublishedState
 from prefect_acms.tasks.reports.text import count, one_line, seconds
 from prefect_acms.tasks.summary_model import Summary
 
@@ -39,7 +40,7 @@ def gathered(run: RunRow, news: Sequence[News], link: str | None) -> Message:
 
 
 def digest(
-    run: RunRow, summary: Summary, news: Sequence[News], published: Sequence[Mapping[str, object]], link: str | None
+    run: RunRow, summary: Summary, news: Sequence[News], published: Sequence[Published], link: str | None
 ) -> Message:
     """What a run amounted to: what was found, fixed, deferred and quarantined, where it is, and what is untold yet."""
     level = max((item.level for item in news), key=RANKS.__getitem__, default=NotificationLevel.INFO)
@@ -93,9 +94,12 @@ def _amounted(summary: Summary) -> Iterator[str]:
         yield f"- deferred for {count(further, 'more reason')}"
 
 
-def _published(published: Sequence[Mapping[str, object]]) -> Iterator[str]:
-    for request in published:
-        yield f"Published: {request.get('url') or request.get('branch')}"
+def _published(published: Sequence[Published]) -> Iterator[str]:
+    for one in published:
+        if one.state is PublishedState.HELD:
+            yield f"Not published: {foreign(one.sentence)}"
+        else:
+            yield f"Published, {one.state}: {one.url or one.branch}"
 
 
 def _footer(run: RunRow, link: str | None) -> Iterator[str]:

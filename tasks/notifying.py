@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from prefect.utilities.urls import url_for
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_when_event_set, wait_exponential
@@ -27,6 +27,7 @@ from prefect_acms.tasks.channels import Channel, open_channels, send
 from prefect_acms.tasks.marks import CLAIM_SEC, Mark, claim, mark_of, set_mark
 from prefect_acms.tasks.messages import Message, digest, gathered
 from prefect_acms.tasks.news import KEPT, RANKS, News, news_of
+from prefect_acms.tasks.published import published_of
 from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.summary import build_summary
 from prefect_acms.tasks.summary_model import Summary
@@ -126,7 +127,7 @@ def _message(store: Store, found: Untold, settings: NotificationSettings) -> Mes
     if found.has_ended and settings.digest is not Digest.NEVER:
         summary = build_summary(store, run.id, _repository(run))
         if settings.digest is Digest.ALWAYS or found.news or _is_news(summary):
-            message = digest(run, summary, found.news, _published(run), link)
+            message = digest(run, summary, found.news, published_of(run), link)
     if message is None:
         return None
     clean = store.scrubber.text
@@ -136,12 +137,6 @@ def _message(store: Store, found: Untold, settings: NotificationSettings) -> Mes
 def _is_news(summary: Summary) -> bool:
     """Whether a run has something to tell: it kept or quarantined patches, or did not succeed."""
     return bool(summary.kept() or summary.quarantined()) or summary.run.state != RunState.SUCCEEDED
-
-
-def _published(run: RunRow) -> list[dict[str, Any]]:
-    """What was published of it, and where."""
-    found = run.info.get("published") or ()
-    return [found] if isinstance(found, dict) else list(found)
 
 
 def _link(run: RunRow) -> str | None:

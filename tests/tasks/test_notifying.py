@@ -254,14 +254,24 @@ def test_the_end_comes_as_a_summary_with_what_is_untold(
     note(store, run, "first")
     tell(store, run, team, ending, at_end=False)
     note(store, run, "second")
+    url = "https://github.example/acme/shop/pull/7"
+    facts = {"forge": "github", "forge_url": "https://github.example", "repository": "acme/shop", "base": "main"}
+    published = {**facts, "branch": "acms/run", "head": "a" * 40, "number": 7, "url": url, "state": "open"}
     with store.begin() as dao:
+        dao.runs.change(run, metadata={"published": [published]})
         dao.runs.advance(run, RunTrigger.RUN_CRASHED, error="it broke", reason="it broke")
     assert tell(store, run, team, ending, at_end=False) is None
     assert len(service.requests) == 1
     tell(store, run, team, ending, at_end=True)
     told = service.requests[1].json
     assert told["subject"] == "acms: shop: failed, 0 of 0 gaps fixed"
-    for part in ("0 gaps found", "second", "error: run failed: it broke", f"`acms show {run}`"):
+    for part in (
+        "0 gaps found",
+        "second",
+        "error: run failed: it broke",
+        f"Published, open: {url}",
+        f"`acms show {run}`",
+    ):
         assert part in told["text"]
     tell(store, run, team, ending, at_end=True)
     assert len(service.requests) == 2
