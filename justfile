@@ -9,7 +9,7 @@ lint:
 # Types: mypy strict over the product and its tests.
 types:
     mypy
-    mypy tests benchmarks
+    mypy tests benchmarks examples
 
 # Rooms: each folder imports only those above it.
 rooms:
