@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.runner import Runner
 
 from prefect_acms.deployments.catalog import Deployable
 from prefect_acms.deployments.deploying import Wanted, build, deployed
+from prefect_acms.deployments.working import told_to_stop
 
-if TYPE_CHECKING:
-    from prefect.deployments.runner import RunnerDeployment
+
+class _Server(Runner):
+    """A runner that a SIGTERM ends as a Ctrl-C does: its runs are stopped, and the schedules it serves are paused."""
+
+    stop_serving: Callable[[], object]
+
+    def handle_sigterm(self, *_signal: Any, **_frame: Any) -> None:
+        """Prefect's own leaves in the middle of what it does."""
+        self.stop_serving()
 
 
 def serve_rows(rows: Sequence[Deployable], wanted: Wanted, limit: int | None) -> None:
     """Serve these rows of the catalog until told to stop; a deployment that is in a work pool leaves it."""
-    from prefect import serve
-
-    serve(*asyncio.run(_built(rows, wanted)), limit=limit, print_starting_message=False)
+    asyncio.run(_serve(rows, wanted, limit))
 
 
-async def _built(rows: Sequence[Deployable], wanted: Wanted) -> list[RunnerDeployment]:
-    from prefect.client.orchestration import get_client
-
+async def _serve(rows: Sequence[Deployable], wanted: Wanted, limit: int | None) -> None:
+    runner = _Server(limit=limit)
     async with get_client() as client:
-        return [await build(row, None, wanted, await deployed(client, row)) for row in rows]
+        for row in rows:
+            await runner.aadd_deployment(await build(row, None, wanted, await deployed(client, row)))
+    async with told_to_stop() as stop:
+        # the runner takes SIGTERM for itself
+        runner.stop_serving = partial(asyncio.get_running_loop().call_soon_threadsafe, stop.set)
+        serving = asyncio.create_task(runner.start())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving

@@ -156,3 +156,4 @@ def serve(
     rows = [row for row in CATALOG if not only or row.name in only]
     click.echo(f"Serving {len(rows)} deployments until Ctrl-C.")
     serve_rows(rows, wanted, concurrency)
+    click.echo("Stopped.")

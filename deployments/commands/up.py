@@ -62,6 +62,7 @@ def up(*, host: str, port: int, pool: str, name: str | None, concurrency: int | 
     if PREFECT_API_URL.value():
         require_server()
         asyncio.run(_up(None, PREFECT_UI_URL.value(), pool, name, concurrency))
+        click.echo("Stopped.")
         return
     server = Server(host, port)
     try:
@@ -185,6 +186,7 @@ async def _worker(pool: str, name: str | None, concurrency: int | None) -> None:
             await require_pool(client, pool)
         click.echo(f"Working for pool {pool} until Ctrl-C.")
         await work(pool, name=name, limit=concurrency, stop=stop)
+    click.echo("Stopped.")
 
 
 def _prepare(database_url: str | None) -> None:
