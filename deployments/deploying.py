@@ -119,13 +119,17 @@ async def deploy(client: PrefectClient, pool: str, wanted: Wanted | None = None)
     """Make or update every deployment of the catalog, in that pool.
 
     Parameters, job variables and schedules that a deployment on the server has stay, where the caller wants no others.
+    The types of our blocks are made known too: the form of a run chooses among them.
     """
     from prefect.settings import PREFECT_API_URL
 
+    from prefect_acms.blocks import registration
     from prefect_acms.tasks.prefect_server import UNREACHABLE, problem_of
 
     wanted = wanted or Wanted()
     try:
+        for name in registration.__all__:
+            await getattr(registration, name).aregister_type_and_schema(client=client)
         return [await _apply(client, row, pool, wanted) for row in CATALOG]
     except UNREACHABLE as trouble:
         raise ServerUnavailable(url=PREFECT_API_URL.value(), problem=problem_of(trouble)) from trouble
