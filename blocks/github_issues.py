@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr
 
 from prefect_acms.blocks.appearance import DOCUMENTATION, WEBHOOK_LOGO
 from prefect_acms.blocks.secrets import learn_secrets
-from prefect_acms.canonical.errors import ChannelFailed
+from prefect_acms.canonical.outside_errors import ChannelFailed
 
 if TYPE_CHECKING:
     from github.Issue import Issue

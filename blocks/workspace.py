@@ -16,7 +16,8 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, mod
 
 from prefect_acms.blocks.appearance import DOCUMENTATION, FILES_LOGO
 from prefect_acms.blocks.secrets import learn_secrets
-from prefect_acms.canonical.errors import GitFailed, GitMissing, NotARepository, RepositoryUnfit
+from prefect_acms.canonical.errors import GitMissing, NotARepository, RepositoryUnfit
+from prefect_acms.canonical.outside_errors import GitFailed
 
 _SCP_LIKE = re.compile(r"^[\w.-]+@[\w.-]+:(?!//)")
 _SCHEMES = ("https", "http", "ssh", "git", "file")

@@ -13,7 +13,8 @@ from contextlib import closing
 
 import httpx
 
-from prefect_acms.canonical.errors import AddressUnfit, ServerFailed, ServerUnnamed
+from prefect_acms.canonical.errors import AddressUnfit, ServerUnnamed
+from prefect_acms.canonical.outside_errors import ServerFailed
 from prefect_acms.dao.home import acms_home, require_home
 
 HOST = "127.0.0.1"

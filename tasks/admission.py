@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from prefect_acms.blocks.tool_spec import ToolSpec
-from prefect_acms.canonical.errors import PatchDoesNotApply
+from prefect_acms.canonical.outside_errors import PatchDoesNotApply
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
 from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.store import UnitOfWork

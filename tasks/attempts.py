@@ -8,13 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 from prefect_acms.canonical.clock import utc_moment, utc_text
-from prefect_acms.canonical.errors import (
-    AcmsError,
-    GuardRefused,
-    ToolTimedOut,
-    TransitionError,
-)
+from prefect_acms.canonical.errors import AcmsError, GuardRefused, TransitionError
 from prefect_acms.canonical.gap import GapState, GapTrigger
+from prefect_acms.canonical.outside_errors import ToolTimedOut
 from prefect_acms.canonical.task import TaskState, TaskTrigger
 from prefect_acms.canonical.worker import WorkerState, WorkerTrigger
 from prefect_acms.canonical.workstream import WorkstreamState, WorkstreamTrigger

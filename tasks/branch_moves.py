@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from prefect_acms.canonical.errors import RefMoved
+from prefect_acms.canonical.outside_errors import RefMoved
 from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.tasks.driving import Drive

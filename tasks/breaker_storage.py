@@ -11,7 +11,8 @@ from pybreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreakerS
 
 from prefect_acms.canonical.circuit_breaker import CircuitBreakerState, CircuitBreakerTrigger
 from prefect_acms.canonical.clock import utc_moment, utc_text
-from prefect_acms.canonical.errors import BreakerOpen, TransitionError
+from prefect_acms.canonical.errors import TransitionError
+from prefect_acms.canonical.outside_errors import BreakerOpen
 from prefect_acms.dao.circuit_breakers import BreakerRow
 from prefect_acms.dao.store import Store, UnitOfWork
 

@@ -15,7 +15,8 @@ from pybreaker import STATE_HALF_OPEN, CircuitBreaker, CircuitBreakerListener
 
 from prefect_acms.blocks.config import ResilienceSettings
 from prefect_acms.canonical.circuit_breaker import CircuitBreakerState, CircuitBreakerTrigger
-from prefect_acms.canonical.errors import NotFound, RowRefused, ToolUnavailable
+from prefect_acms.canonical.errors import NotFound, RowRefused
+from prefect_acms.canonical.outside_errors import ToolUnavailable
 from prefect_acms.dao.circuit_breakers import BreakerRow
 from prefect_acms.dao.store import Store, UnitOfWork
 from prefect_acms.tasks.breaker_storage import StoredBreaker

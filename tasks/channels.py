@@ -19,7 +19,8 @@ from prefect_acms.blocks.github_issues import GitHubIssues
 from prefect_acms.blocks.notifications import NotificationLevel, NotificationSettings
 from prefect_acms.blocks.notifier import Notifier
 from prefect_acms.blocks.secrets import learn_secrets
-from prefect_acms.canonical.errors import AcmsError, ChannelFailed, NotFound
+from prefect_acms.canonical.errors import AcmsError, NotFound
+from prefect_acms.canonical.outside_errors import ChannelFailed
 from prefect_acms.dao.redaction import KNOWN, redact
 from prefect_acms.tasks.messages import Message
 from prefect_acms.tasks.news import RANKS

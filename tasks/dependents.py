@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from prefect_acms.canonical.errors import RevertConflict, RollbackRefused
+from prefect_acms.canonical.errors import RollbackRefused
+from prefect_acms.canonical.outside_errors import RevertConflict
 from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.reverts import first_in_the_way, in_order, reverted_trees

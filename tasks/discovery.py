@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_acms.canonical.errors import BadInput, EverySourceFailed, SourceFailed
+from prefect_acms.canonical.errors import BadInput
+from prefect_acms.canonical.outside_errors import EverySourceFailed, SourceFailed
 from prefect_acms.tasks.gaps import Gap, gap_order
 from prefect_acms.tasks.sources import Discovered, GapSource, Scan, load_sources
 

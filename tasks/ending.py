@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from prefect_acms.canonical.errors import GitFailed
 from prefect_acms.canonical.gap import GapState, GapTrigger
 from prefect_acms.canonical.machines import MACHINES
+from prefect_acms.canonical.outside_errors import GitFailed
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
 from prefect_acms.canonical.run import RunState, RunTrigger
 from prefect_acms.canonical.task import TaskTrigger

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prefect_acms.blocks.config import EnvironmentSettings
-from prefect_acms.canonical.errors import InvalidValue, ToolFailed
+from prefect_acms.canonical.errors import InvalidValue
+from prefect_acms.canonical.outside_errors import ToolFailed
 from prefect_acms.dao.redaction import ending
 from prefect_acms.tasks.isolation import Isolation, result_outside
 from prefect_acms.tasks.processes import OnOutput, ProcessResult, run_process

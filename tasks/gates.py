@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from prefect_acms.blocks.config import DiscoverySettings, GateReport, ReportFormat
-from prefect_acms.canonical.errors import SourceFailed, ToolFailed
+from prefect_acms.canonical.outside_errors import SourceFailed, ToolFailed
 from prefect_acms.canonical.test_gate import GateType
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.gaps import Gap

@@ -10,10 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from prefect_acms.canonical.errors import (
-    GitFailed,
-    GitMissing,
-)
+from prefect_acms.canonical.errors import GitMissing
+from prefect_acms.canonical.outside_errors import GitFailed
 from prefect_acms.dao.redaction import redact
 from prefect_acms.tasks.survivors import DRIVER_MARK, driver_mark
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from tempfile import gettempdir
 
 from prefect_acms.blocks.config import EnvironmentSettings, IsolationMode
-from prefect_acms.canonical.errors import InvalidValue, ToolUnavailable
+from prefect_acms.canonical.errors import InvalidValue
+from prefect_acms.canonical.outside_errors import ToolUnavailable
 from prefect_acms.dao.home import acms_home
 from prefect_acms.tasks.processes import ProcessResult
 

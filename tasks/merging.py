@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prefect_acms.canonical.errors import MergeConflict, SourceFailed
 from prefect_acms.canonical.gap import GapState
+from prefect_acms.canonical.outside_errors import MergeConflict, SourceFailed
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
 from prefect_acms.canonical.task import TaskState
 from prefect_acms.canonical.verdicts import (

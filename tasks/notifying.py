@@ -17,8 +17,9 @@ from tenacity.nap import sleep_using_event
 
 from prefect_acms.blocks.notifications import Digest, NotificationLevel, NotificationSettings
 from prefect_acms.canonical.clock import utc_moment, utc_text
-from prefect_acms.canonical.errors import ChannelFailed, NotARepository, NotFound, RepositoryUnfit
+from prefect_acms.canonical.errors import NotARepository, NotFound, RepositoryUnfit
 from prefect_acms.canonical.machines import MACHINES
+from prefect_acms.canonical.outside_errors import ChannelFailed
 from prefect_acms.canonical.run import RunState
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from prefect_acms.canonical.errors import GitFailed
+from prefect_acms.canonical.outside_errors import GitFailed
 from prefect_acms.tasks.diffs import FileDiff, NotADiff
 from prefect_acms.tasks.patch_bases import SUBMODULE, Entry, PatchBase
 from prefect_acms.tasks.patch_contents import check_syntax

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchSet
 
-from prefect_acms.canonical.errors import GitFailed
+from prefect_acms.canonical.outside_errors import GitFailed
 from prefect_acms.tasks.diffs import FileDiff, NotADiff, read_diff
 from prefect_acms.tasks.git import run_git
 from prefect_acms.tasks.scratch import scratch_folder

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from prefect_acms.blocks.guardrails import PatchLimits, PathRules
-from prefect_acms.canonical.errors import PatchDoesNotApply
+from prefect_acms.canonical.outside_errors import PatchDoesNotApply
 from prefect_acms.tasks.diffs import NotADiff
 from prefect_acms.tasks.patch_bases import PatchBase
 from prefect_acms.tasks.patch_contents import check_lines, check_syntax

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from prefect_acms.canonical.clock import Clock, system_clock
-from prefect_acms.canonical.errors import ToolFailed, ToolUnavailable
+from prefect_acms.canonical.outside_errors import ToolFailed, ToolUnavailable
 from prefect_acms.canonical.test_gate import TIMED_OUT_EXIT_CODE
 
 GRACE_SEC = 2.0

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prefect_acms.canonical.errors import SourceFailed
+from prefect_acms.canonical.outside_errors import SourceFailed
 from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.fingerprints import Comparison
 from prefect_acms.tasks.gaps import Gap

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect_acms.canonical.errors import MergeConflict, NotPublishable
+from prefect_acms.canonical.errors import NotPublishable
+from prefect_acms.canonical.outside_errors import MergeConflict
 from prefect_acms.canonical.patch import PatchState
 from prefect_acms.canonical.workstream import WorkstreamState
 from prefect_acms.dao.workstreams import WorkstreamRow

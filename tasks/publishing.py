@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict
 
 from prefect_acms.blocks.config import PipelineConfig
 from prefect_acms.blocks.publishing import ForgeKind, PublishPer, PublishSettings
-from prefect_acms.canonical.errors import ForgeFailed, NotPublishable
+from prefect_acms.canonical.errors import NotPublishable
 from prefect_acms.canonical.machines import MACHINES
+from prefect_acms.canonical.outside_errors import ForgeFailed
 from prefect_acms.canonical.run import RunState
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store

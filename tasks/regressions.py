@@ -9,7 +9,8 @@ from typing import NoReturn, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_acms.canonical.errors import RegressionUnfit, ToolUnavailable
+from prefect_acms.canonical.errors import RegressionUnfit
+from prefect_acms.canonical.outside_errors import ToolUnavailable
 from prefect_acms.canonical.patch import PatchState
 from prefect_acms.dao.redaction import ending
 from prefect_acms.dao.store import Store

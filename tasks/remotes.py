@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prefect_acms.canonical.errors import GitFailed, InvalidValue, PushRefused
+from prefect_acms.canonical.errors import InvalidValue
+from prefect_acms.canonical.outside_errors import GitFailed, PushRefused
 from prefect_acms.tasks.forge_addresses import RemoteUrl, origin_of
 from prefect_acms.tasks.forge_tokens import Token
 from prefect_acms.tasks.git import run_git, text_of

@@ -13,15 +13,8 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from prefect_acms.canonical.errors import (
-    DirtyTree,
-    GitFailed,
-    InvalidValue,
-    MergeConflict,
-    NotARepository,
-    RefMoved,
-    RepositoryUnfit,
-)
+from prefect_acms.canonical.errors import DirtyTree, InvalidValue, NotARepository, RepositoryUnfit
+from prefect_acms.canonical.outside_errors import GitFailed, MergeConflict, RefMoved
 from prefect_acms.dao.redaction import redact
 from prefect_acms.tasks.git import names_of, run_git, said, text_of
 

@@ -8,14 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from prefect_acms.canonical.errors import (
-    MergeConflict,
-    NotARepository,
-    RepositoryUnfit,
-    RetryRefused,
-    ReviewClosed,
-    ReviewVoid,
-)
+from prefect_acms.canonical.errors import NotARepository, RepositoryUnfit, RetryRefused, ReviewClosed, ReviewVoid
+from prefect_acms.canonical.outside_errors import MergeConflict
 from prefect_acms.canonical.overrides import Override
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
 from prefect_acms.canonical.verdicts import ENDED_TASK

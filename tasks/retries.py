@@ -10,7 +10,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from tenacity.wait import wait_base
 
 from prefect_acms.blocks.config import ResilienceSettings
-from prefect_acms.canonical.errors import LostRace, ToolFailed, ToolUnavailable
+from prefect_acms.canonical.errors import LostRace
+from prefect_acms.canonical.outside_errors import ToolFailed, ToolUnavailable
 
 OnRetry = Callable[[int, float, BaseException], None]
 """Told before each wait: how many retries there were before, the seconds to wait, and why."""

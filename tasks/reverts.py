@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from prefect_acms.canonical.errors import MergeConflict, RevertConflict
+from prefect_acms.canonical.outside_errors import MergeConflict, RevertConflict
 from prefect_acms.tasks.git import run_git, text_of
 from prefect_acms.tasks.repository import Repository
 

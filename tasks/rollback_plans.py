@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prefect_acms.canonical.errors import RevertConflict, RollbackRefused
+from prefect_acms.canonical.errors import RollbackRefused
+from prefect_acms.canonical.outside_errors import RevertConflict
 from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store, UnitOfWork

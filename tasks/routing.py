@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_acms.blocks.routing_rule import RoutingRule, Strategy
 from prefect_acms.blocks.tool_spec import Tier
-from prefect_acms.canonical.errors import ToolUnavailable
+from prefect_acms.canonical.outside_errors import ToolUnavailable
 from prefect_acms.dao.store import Store, UnitOfWork
 from prefect_acms.tasks.profiles import Toolbox
 

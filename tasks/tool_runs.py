@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_acms.blocks.tool_spec import ToolSpec
-from prefect_acms.canonical.errors import ToolTimedOut
+from prefect_acms.canonical.outside_errors import ToolTimedOut
 from prefect_acms.canonical.uet_worker import UetWorkerState, UetWorkerTrigger
 from prefect_acms.dao.redaction import ending
 from prefect_acms.dao.tasks import TaskRow

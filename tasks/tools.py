@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect_acms.blocks.tool_spec import ToolSpec
-from prefect_acms.canonical.errors import GuardrailViolation, InvalidValue, ToolFailed, ToolUnavailable
+from prefect_acms.canonical.errors import GuardrailViolation, InvalidValue
+from prefect_acms.canonical.outside_errors import ToolFailed, ToolUnavailable
 from prefect_acms.dao.redaction import ending
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.guardrails import escape

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from prefect_acms.canonical.errors import PatchDoesNotApply
+from prefect_acms.canonical.outside_errors import PatchDoesNotApply
 from prefect_acms.canonical.patch import PatchState, PatchTrigger
 from prefect_acms.tasks.admission import Candidate, Gatekeeper, Refusal
 from prefect_acms.tasks.bench import Bench

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from prefect_acms.canonical.errors import GitFailed, PatchDoesNotApply
+from prefect_acms.canonical.outside_errors import GitFailed, PatchDoesNotApply
 from prefect_acms.tasks.git import names_of, run_git, said, text_of
 from prefect_acms.tasks.repository import OUR_MARK, Repository
 

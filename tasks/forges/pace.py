@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
-from prefect_acms.canonical.errors import ForgeFailed
+from prefect_acms.canonical.outside_errors import ForgeFailed
 from prefect_acms.tasks.forge_addresses import ForgeAddress
 from prefect_acms.tasks.reports.text import one_line
 

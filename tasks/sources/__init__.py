@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from prefect_acms.blocks.config import DiscoverySettings
-from prefect_acms.canonical.errors import SourceFailed, UnknownName
+from prefect_acms.canonical.errors import UnknownName
+from prefect_acms.canonical.outside_errors import SourceFailed
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.gaps import Gap
 

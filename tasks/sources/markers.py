@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect_acms.canonical.errors import GitFailed
 from prefect_acms.canonical.gap import GapSeverity
+from prefect_acms.canonical.outside_errors import GitFailed
 from prefect_acms.tasks.fingerprints import Fingerprinter
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.git import names_of, run_git, text_of

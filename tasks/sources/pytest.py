@@ -8,8 +8,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from prefect_acms.canonical.errors import SourceFailed
 from prefect_acms.canonical.gap import GapSeverity
+from prefect_acms.canonical.outside_errors import SourceFailed
 from prefect_acms.tasks.environment import own_python
 from prefect_acms.tasks.fingerprints import fingerprint
 from prefect_acms.tasks.gaps import Gap

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect_acms.canonical.errors import SourceFailed
+from prefect_acms.canonical.outside_errors import SourceFailed
 from prefect_acms.tasks.documents import read_report
 from prefect_acms.tasks.sources import Discovered, Scan
 

@@ -13,8 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from prefect_acms.canonical.errors import SourceFailed
 from prefect_acms.canonical.gap import GapSeverity
+from prefect_acms.canonical.outside_errors import SourceFailed
 from prefect_acms.tasks.environment import Environment, own_python
 from prefect_acms.tasks.fingerprints import Fingerprinter
 from prefect_acms.tasks.gaps import Gap

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from prefect_acms.blocks.workspace import Workspace
-from prefect_acms.canonical.errors import GitFailed, NotARepository, RepositoryUnfit
+from prefect_acms.canonical.errors import NotARepository, RepositoryUnfit
+from prefect_acms.canonical.outside_errors import GitFailed
 
 TOKEN = "s3cret-t0ken"  # noqa: S105 - opens only the door of this test
 

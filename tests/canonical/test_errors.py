@@ -9,7 +9,7 @@ from string import Formatter
 
 import pytest
 
-from prefect_acms.canonical import errors
+from prefect_acms.canonical import errors, outside_errors
 from prefect_acms.canonical.errors import AcmsError, BadInput, InvalidTransition, TransitionError, UnknownName
 
 
@@ -19,7 +19,7 @@ def _tree(root: type[AcmsError]) -> Iterator[type[AcmsError]]:
         yield from _tree(child)
 
 
-EVERY = [kind for kind in _tree(AcmsError) if kind.__module__ == errors.__name__]
+EVERY = [kind for kind in _tree(AcmsError) if kind.__module__ in {errors.__name__, outside_errors.__name__}]
 every_error = pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
 
 

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from prefect_acms.canonical.errors import (
-    GuardRefused,
-    InvalidMachine,
-    InvalidTransition,
-    OperatorRequired,
-    UnknownName,
-)
+from prefect_acms.canonical.errors import GuardRefused, InvalidMachine, InvalidTransition, OperatorRequired, UnknownName
 from prefect_acms.canonical.events import CREATED, NOTICES
 from prefect_acms.canonical.machine import (
     Edge,

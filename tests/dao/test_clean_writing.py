@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from prefect_acms.canonical.errors import ToolFailed
+from prefect_acms.canonical.outside_errors import ToolFailed
 from prefect_acms.dao.connections import told_by_environment
 from prefect_acms.dao.error_redaction import clean_error, clean_errors
 from prefect_acms.dao.log_redaction import clean_logs

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from patch_cases import Case, hostile_base, hostile_patches
 
-from prefect_acms.canonical.errors import PatchDoesNotApply
+from prefect_acms.canonical.outside_errors import PatchDoesNotApply
 from prefect_acms.tasks.patches import Rule, apply_validated
 from prefect_acms.tasks.worktrees import Worktree, open_worktree
 

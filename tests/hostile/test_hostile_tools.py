@@ -20,7 +20,7 @@ from surroundings import Surroundings
 
 from prefect_acms.blocks.config import EnvironmentSettings, IsolationMode
 from prefect_acms.blocks.tool_spec import TaskKind, ToolSpec
-from prefect_acms.canonical.errors import GitFailed, ToolFailed, ToolTimedOut
+from prefect_acms.canonical.outside_errors import GitFailed, ToolFailed, ToolTimedOut
 from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.captures import validated
 from prefect_acms.tasks.gaps import Gap

@@ -10,8 +10,9 @@ import pytest
 from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
 
 from prefect_acms.blocks.config import ExecutionSettings, ResilienceSettings
-from prefect_acms.canonical.errors import GuardRefused, InvalidTransition, RunEnding, ToolFailed, TransitionError
+from prefect_acms.canonical.errors import GuardRefused, InvalidTransition, RunEnding, TransitionError
 from prefect_acms.canonical.machines import MACHINES
+from prefect_acms.canonical.outside_errors import ToolFailed
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.canonical.task import TaskTrigger
 from prefect_acms.canonical.test_gate import TestGateTrigger

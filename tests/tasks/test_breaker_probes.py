@@ -14,7 +14,7 @@ import pytest
 from breakers import SETTINGS, START, SetClock, breaker_of, fail, let_fail, state_of, work
 
 from prefect_acms.canonical.clock import utc_text
-from prefect_acms.canonical.errors import BreakerOpen
+from prefect_acms.canonical.outside_errors import BreakerOpen
 from prefect_acms.dao.store import Store, open_store
 from prefect_acms.tasks.breakers import ToolBreakers
 
@@ -87,7 +87,7 @@ IN_ANOTHER_PROCESS = """
 import os, sys, time
 from pathlib import Path
 from prefect_acms.blocks.config import ResilienceSettings
-from prefect_acms.canonical.errors import BreakerOpen
+from prefect_acms.canonical.outside_errors import BreakerOpen
 from prefect_acms.dao.store import open_store
 from prefect_acms.tasks.breakers import ToolBreakers
 

@@ -14,7 +14,8 @@ from pybreaker import STATE_OPEN
 
 from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.canonical.clock import utc_text
-from prefect_acms.canonical.errors import BreakerOpen, GuardrailViolation, ToolUnavailable
+from prefect_acms.canonical.errors import GuardrailViolation
+from prefect_acms.canonical.outside_errors import BreakerOpen, ToolUnavailable
 from prefect_acms.dao.store import Store, open_store
 from prefect_acms.tasks.breaker_storage import StoredBreaker
 from prefect_acms.tasks.breakers import ToolBreakers

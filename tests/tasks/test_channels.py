@@ -22,7 +22,8 @@ from prefect_acms.blocks.github_issues import TOKENS, GitHubIssues
 from prefect_acms.blocks.notifications import NotificationLevel, NotificationSettings
 from prefect_acms.blocks.notifier import Notifier
 from prefect_acms.blocks.workspace import Workspace
-from prefect_acms.canonical.errors import ChannelFailed, NotFound
+from prefect_acms.canonical.errors import NotFound
+from prefect_acms.canonical.outside_errors import ChannelFailed
 from prefect_acms.dao.redaction import redact
 from prefect_acms.tasks.channels import Channel, open_channels, send
 from prefect_acms.tasks.messages import Message

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from prefect_acms.canonical.errors import EverySourceFailed, InvalidDocument, SourceFailed, UnknownName
+from prefect_acms.canonical.errors import InvalidDocument, UnknownName
+from prefect_acms.canonical.outside_errors import EverySourceFailed, SourceFailed
 from prefect_acms.tasks.discovery import discover, discover_from
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.sources import Discovered, GapSource, Scan, load_sources

@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from prefect_acms.canonical.errors import GitFailed, StoreUnavailable
+from prefect_acms.canonical.errors import StoreUnavailable
+from prefect_acms.canonical.outside_errors import GitFailed
 from prefect_acms.tasks.faults import stops_run
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from driven import repository_of, started_run
 
-from prefect_acms.canonical.errors import GitFailed, RunEnding, Superseded
+from prefect_acms.canonical.errors import RunEnding, Superseded
+from prefect_acms.canonical.outside_errors import GitFailed
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.canonical.test_gate import GateType
 from prefect_acms.tasks.baseline import Baseline

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from prefect_acms.blocks.config import EnvironmentSettings
-from prefect_acms.canonical.errors import InvalidValue, ToolFailed
+from prefect_acms.canonical.errors import InvalidValue
+from prefect_acms.canonical.outside_errors import ToolFailed
 from prefect_acms.tasks.environment import environment_for, run_setup
 from prefect_acms.tasks.processes import run_process
 

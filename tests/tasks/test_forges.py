@@ -8,7 +8,7 @@ import pytest
 from forges import TOKEN, Answer, Forge, forge_server
 
 from prefect_acms.blocks.publishing import ForgeKind
-from prefect_acms.canonical.errors import ForgeFailed
+from prefect_acms.canonical.outside_errors import ForgeFailed
 from prefect_acms.tasks.forge_addresses import ForgeAddress
 from prefect_acms.tasks.forges import open_forge
 from prefect_acms.tasks.forges import requests as contract

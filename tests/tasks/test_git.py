@@ -13,16 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from prefect_acms.canonical.errors import (
-    DirtyTree,
-    GitFailed,
-    GitMissing,
-    InvalidValue,
-    MergeConflict,
-    NotARepository,
-    RefMoved,
-    RepositoryUnfit,
-)
+from prefect_acms.canonical.errors import DirtyTree, GitMissing, InvalidValue, NotARepository, RepositoryUnfit
+from prefect_acms.canonical.outside_errors import GitFailed, MergeConflict, RefMoved
 from prefect_acms.tasks.git import git_program, run_git
 from prefect_acms.tasks.repository import Repository
 

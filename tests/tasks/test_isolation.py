@@ -16,7 +16,8 @@ import pytest
 from driven import repository_of, started_run
 
 from prefect_acms.blocks.config import EnvironmentSettings, IsolationMode
-from prefect_acms.canonical.errors import InvalidValue, ToolUnavailable
+from prefect_acms.canonical.errors import InvalidValue
+from prefect_acms.canonical.outside_errors import ToolUnavailable
 from prefect_acms.tasks import isolation
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.isolation import LARGEST_FILE, isolation_problem, require_isolation

@@ -12,13 +12,7 @@ from operated import everything, leave, merged, patched
 from repositories import git
 
 from prefect_acms.blocks.config import GateSettings
-from prefect_acms.canonical.errors import (
-    GuardRefused,
-    InvalidTransition,
-    InvalidValue,
-    RunEnding,
-    Superseded,
-)
+from prefect_acms.canonical.errors import GuardRefused, InvalidTransition, InvalidValue, RunEnding, Superseded
 from prefect_acms.dao.audit import verify
 from prefect_acms.dao.store import Store
 from prefect_acms.tasks.driving import Drive

@@ -11,8 +11,8 @@ from operated import verified_patch
 from repositories import git
 
 from prefect_acms.blocks.config import EnvironmentSettings, GateSettings, IsolationMode
-from prefect_acms.canonical.errors import ToolFailed
 from prefect_acms.canonical.machines import MACHINES
+from prefect_acms.canonical.outside_errors import ToolFailed
 from prefect_acms.canonical.patch import PatchTrigger
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.canonical.workstream import WorkstreamTrigger

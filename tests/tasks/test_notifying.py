@@ -13,8 +13,8 @@ from services import Service
 
 from prefect_acms.blocks.notifications import NotificationSettings
 from prefect_acms.canonical.circuit_breaker import CircuitBreakerTrigger
-from prefect_acms.canonical.errors import ChannelFailed
 from prefect_acms.canonical.events import Notice
+from prefect_acms.canonical.outside_errors import ChannelFailed
 from prefect_acms.canonical.patch import PatchTrigger
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.canonical.task import TaskTrigger

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prefect_acms.blocks.guardrails import GuardrailSettings, PatchLimits
-from prefect_acms.canonical.errors import PatchDoesNotApply
+from prefect_acms.canonical.outside_errors import PatchDoesNotApply
 from prefect_acms.tasks.diff_names import unquoted
 from prefect_acms.tasks.patches import Rule, Validation, apply_validated, validate_patch
 from prefect_acms.tasks.repository import Repository

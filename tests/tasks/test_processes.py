@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_acms.canonical.errors import ToolFailed, ToolUnavailable
+from prefect_acms.canonical.outside_errors import ToolFailed, ToolUnavailable
 from prefect_acms.tasks.processes import ProcessResult, run_process, stop_process
 
 ENV = {"PATH": os.environ["PATH"]}

@@ -12,7 +12,8 @@ from forges import TOKEN, Answer, Forge, forge_server
 from publishable import Shop, records
 from repositories import git
 
-from prefect_acms.canonical.errors import ForgeFailed, GitFailed, InvalidValue, NotPublishable
+from prefect_acms.canonical.errors import InvalidValue, NotPublishable
+from prefect_acms.canonical.outside_errors import ForgeFailed, GitFailed
 from prefect_acms.dao.redaction import KNOWN
 from prefect_acms.dao.store import Store
 from prefect_acms.tasks.forge_addresses import RemoteUrl

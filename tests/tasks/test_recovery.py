@@ -15,7 +15,8 @@ from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
 from repositories import git
 
 from prefect_acms.blocks.config import HealthSettings, Mode, ResilienceSettings
-from prefect_acms.canonical.errors import AcmsError, GitFailed, NotARepository, RunEnded, Superseded
+from prefect_acms.canonical.errors import AcmsError, NotARepository, RunEnded, Superseded
+from prefect_acms.canonical.outside_errors import GitFailed
 from prefect_acms.canonical.patch import PatchTrigger
 from prefect_acms.canonical.task import TaskTrigger
 from prefect_acms.canonical.test_gate import GateType

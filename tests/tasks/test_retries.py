@@ -7,16 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_acms.blocks.config import ResilienceSettings
-from prefect_acms.canonical.errors import (
-    AcmsError,
-    BreakerOpen,
-    GuardrailViolation,
-    InvalidValue,
-    LostRace,
-    PatchRefused,
-    ToolFailed,
-    ToolUnavailable,
-)
+from prefect_acms.canonical.errors import AcmsError, GuardrailViolation, InvalidValue, LostRace, PatchRefused
+from prefect_acms.canonical.outside_errors import BreakerOpen, ToolFailed, ToolUnavailable
 from prefect_acms.tasks.retries import is_retryable, retry_delay, retrying
 
 FAILED = ToolFailed(tool="t", problem="timed out")

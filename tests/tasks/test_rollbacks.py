@@ -14,14 +14,8 @@ from repositories import fingerprint_of, git
 from shops import ADA, FILES, GOOD, Shop
 
 from prefect_acms.blocks.config import GateSettings
-from prefect_acms.canonical.errors import (
-    AcmsError,
-    InvalidTransition,
-    MergeConflict,
-    RefMoved,
-    RollbackRefused,
-    RunDriven,
-)
+from prefect_acms.canonical.errors import AcmsError, InvalidTransition, RollbackRefused, RunDriven
+from prefect_acms.canonical.outside_errors import MergeConflict, RefMoved
 from prefect_acms.dao.audit import verify
 from prefect_acms.tasks.landing import REVERTS, landed_commits
 from prefect_acms.tasks.overrides import override

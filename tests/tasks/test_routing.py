@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from prefect_acms.blocks.routing_rule import RoutingRule, Strategy
 from prefect_acms.blocks.tool_spec import TaskKind, Tier, ToolSpec
-from prefect_acms.canonical.errors import ToolUnavailable
+from prefect_acms.canonical.outside_errors import ToolUnavailable
 from prefect_acms.dao.store import Store, open_store
 from prefect_acms.tasks.profiles import Toolbox, load_profiles
 from prefect_acms.tasks.routing import Router, score

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from prefect_acms.canonical.errors import InvalidDocument, SourceFailed
+from prefect_acms.canonical.errors import InvalidDocument
+from prefect_acms.canonical.outside_errors import SourceFailed
 from prefect_acms.tasks.sources import Scan
 from prefect_acms.tasks.sources.report import ReportSource
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from prefect_acms.canonical.errors import SourceFailed
 from prefect_acms.canonical.gap import GapSeverity
+from prefect_acms.canonical.outside_errors import SourceFailed
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.sources import Scan
 from prefect_acms.tasks.sources.python_target import ruff_target

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_acms.canonical.errors import PatchDoesNotApply
+from prefect_acms.canonical.outside_errors import PatchDoesNotApply
 from prefect_acms.tasks.diffs import read_diff
 from prefect_acms.tasks.patches import parse_patch
 from prefect_acms.tasks.repository import Repository

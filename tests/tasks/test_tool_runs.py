@@ -11,7 +11,8 @@ from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
 
 from prefect_acms.blocks.config import EnvironmentSettings, ResilienceSettings
 from prefect_acms.blocks.tool_spec import ToolSpec
-from prefect_acms.canonical.errors import BreakerOpen, RunEnding
+from prefect_acms.canonical.errors import RunEnding
+from prefect_acms.canonical.outside_errors import BreakerOpen
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.attempts import Executed, Finished, Work, perform

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from prefect_acms.blocks.config import EnvironmentSettings
 from prefect_acms.blocks.tool_spec import ToolSpec
-from prefect_acms.canonical.errors import GuardrailViolation, InvalidValue, ToolFailed, ToolUnavailable
+from prefect_acms.canonical.errors import GuardrailViolation, InvalidValue
+from prefect_acms.canonical.outside_errors import ToolFailed, ToolUnavailable
 from prefect_acms.tasks.environment import Environment, environment_for
 from prefect_acms.tasks.guardrails import escape
 from prefect_acms.tasks.processes import ProcessResult

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from worktrees import GOOD, on_disk
 
-from prefect_acms.canonical.errors import PatchDoesNotApply
+from prefect_acms.canonical.outside_errors import PatchDoesNotApply
 from prefect_acms.tasks.worktrees import Worktree
 
 Git = Callable[..., str]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from worktrees import WHEN
 
-from prefect_acms.canonical.errors import GitFailed
+from prefect_acms.canonical.outside_errors import GitFailed
 from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.worktrees import Worktree, adopt_worktree, open_worktree
 
