@@ -1,0 +1,164 @@
+"""From the form to the branch, in a real browser on what `acms up` has started; screenshots of the steps are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from faults import APP, until
+from repositories import git
+
+from prefect_acms.dao.runs import RunRow
+from prefect_acms.dao.store import open_store
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+    from prefect_ui import PrefectUi
+    from system import System
+
+GOOD = '"""A module in which nothing is found."""\n'
+LONG_SEC = 180.0
+
+
+def _repository(folder: Path, **files: str) -> Path:
+    """A repository with a finding and a test, or with these files."""
+    folder.mkdir()
+    found = files or {"app.py": APP, "test_app.py": "import app\n\n\ndef test_it():\n    assert app.go()\n"}
+    for name, text in found.items():
+        (folder / name).write_text(text)
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", "-A")
+    git(folder, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "first")
+    return folder
+
+
+def _run_of(system: System, flow_run_id: UUID) -> RunRow:
+    """The canonical run that a flow run stands for."""
+    store = open_store(system.store_url)
+    with store.begin(read_only=True) as dao:
+        run = dao.runs.by_flow_run(str(flow_run_id))
+    store.close()
+    assert run is not None
+    return run
+
+
+def _flow_runs(system: System) -> list[FlowRun]:
+    return system.asked(lambda client: client.read_flow_runs(limit=200))
+
+
+def _improved(repository: Path, run: RunRow) -> bool:
+    return "import os" not in git(repository, "show", f"acms/{run.id}:app.py")
+
+
+def test_a_repository_is_improved_from_the_form(ui: PrefectUi, system: System, tmp_path: Path) -> None:
+    """Open the deployment, fill in the path and nothing else, submit, watch it to its end; the branch is in git."""
+    repository = _repository(tmp_path / "shop")
+    ui.open_deployment("improve")
+    ui.shot("run-1-deployment")
+    ui.open_form()
+    ui.field("Repository (Optional)").fill(str(repository))
+    ui.shot("run-2-form")
+    assert "scheduled to start now" in ui.submit()
+    flow_run_id = ui.open_submitted()
+    assert ui.until_ended() == "Completed"
+    run = _run_of(system, flow_run_id)
+    assert run.state == "succeeded"
+    assert _improved(repository, run)
+    assert git(repository, "status", "--porcelain") == ""
+    ui.open_run(flow_run_id)
+    assert ui.title() == f"shop full {run.id[-8:]}"
+    ui.shot("run-3-ended")
+    for number, tab in enumerate(("Logs", "Task Runs", "Subflow Runs", "Artifacts"), start=4):
+        ui.open_tab(tab)
+        ui.shot(f"run-{number}-{tab.lower().replace(' ', '-')}")
+    for number, name in enumerate(("result", "patches", "gates"), start=8):
+        ui.open_run(flow_run_id)
+        ui.open_tab("Artifacts")
+        ui.open_artifact(f"acms-shop-{name}")
+        ui.shot(f"run-{number}-{name}")
+
+
+def test_bad_parameters_are_refused_before_a_run_exists(ui: PrefectUi, system: System) -> None:
+    """By the form itself where it can, else by the server; each time with a sentence about the field."""
+    before = len(_flow_runs(system))
+    ui.open_deployment("improve")
+    ui.open_form()
+    wait = ui.field("Wait (seconds) (Optional)")
+    wait.fill("-1")
+    assert ui.refused(wait) == "Value must be greater than or equal to 0."
+    ui.shot("refused-1-by-the-form")
+    wait.fill("0")
+    ui.field("Plan (Optional)").fill("plan.json")
+    told = ui.submit()
+    ui.shot("refused-2-by-the-server")
+    assert "'repository' is a required property" in told
+    assert len(_flow_runs(system)) == before
+
+
+def test_what_a_schema_can_t_say_is_refused_in_the_run(ui: PrefectUi, system: System, tmp_path: Path) -> None:
+    """The run ends at once with our sentence, before anything is written."""
+    ui.open_deployment("improve")
+    ui.open_form()
+    ui.field("Repository (Optional)").fill(str(tmp_path / "nowhere"))
+    ui.submit()
+    flow_run_id = ui.open_submitted()
+    assert ui.until_ended() == "Failed"
+    ui.open_tab("Details")
+    ui.shot("refused-3-by-the-run")
+    state = next(run.state for run in _flow_runs(system) if run.id == flow_run_id)
+    assert state is not None
+    assert f"{tmp_path / 'nowhere'} is not a git repository: there is no such folder" in (state.message or "")
+
+
+def test_the_blocks_are_in_the_catalogue(ui: PrefectUi) -> None:
+    """Each of them, with what it is for."""
+    ui.go("blocks/catalog")
+    for name in ("Canonical Store", "Guardrail Policy", "Resilience Policy", "Tool Profile", "Workspace"):
+        ui.see(f"ACMS {name}")
+    ui.shot("blocks-1-catalogue", whole=True)
+
+
+def test_a_patch_that_waits_is_approved_in_the_ui(ui: PrefectUi, system: System, tmp_path: Path) -> None:
+    """The run pauses; the form shows the diff; after the answer it goes on, and the patch is on the branch."""
+    repository = _repository(
+        tmp_path / "careful", **{"app.py": APP, "acms.toml": "[review]\nalways = true\nexpires_after_sec = 3600\n"}
+    )
+    ui.open_deployment("improve")
+    ui.open_form()
+    ui.field("Repository (Optional)").fill(str(repository))
+    ui.submit()
+    flow_run_id = ui.open_submitted()
+    paused = until(lambda: _paused(system), "a patch waits", LONG_SEC)
+    ui.open_run(paused)
+    ui.shot("approve-1-paused")
+    ui.answer("approve", "ada", "looked at it")
+    ui.open_run(flow_run_id)
+    assert ui.until_ended() == "Completed"
+    ui.shot("approve-3-ended")
+    run = _run_of(system, flow_run_id)
+    assert _improved(repository, run)
+    assert "ada" in system.acms("audit", "export", run.id).stdout
+
+
+def test_a_schedule_makes_two_runs_by_itself(ui: PrefectUi, system: System, tmp_path: Path) -> None:
+    """An interval that was added in the UI; nobody triggers anything after that."""
+    repository = _repository(tmp_path / "nightly", **{"app.py": GOOD})
+    ui.open_deployment("improve")
+    ui.add_schedule(15, {"Repository (Optional)": str(repository)}, switch="Skip if busy (Optional)")
+    ui.shot("schedule-2-added")
+    until(lambda: len(_scheduled(system)) > 1, "the schedule has made two runs", LONG_SEC)
+    ui.open_deployment("improve")
+    ui.shot("schedule-3-runs")
+    assert {run.state_name for run in _scheduled(system)} <= {"Completed", "Skipped"}
+    assert "acms" not in git(repository, "branch", "--list")
+
+
+def _scheduled(system: System) -> list[FlowRun]:
+    """The runs that a schedule has made and that are over."""
+    return [run for run in _flow_runs(system) if run.auto_scheduled and run.state and run.state.is_final()]
+
+
+def _paused(system: System) -> UUID | None:
+    """The flow run that shows a form."""
+    return next((run.id for run in _flow_runs(system) if run.state and run.state.is_paused()), None)
