@@ -15,7 +15,7 @@ from prefect_acms.canonical.run import RunState
 from prefect_acms.dao.error_redaction import clean_error
 from prefect_acms.flows.phases import run_phase
 from prefect_acms.tasks.artifacts import publish_links
-from prefect_acms.tasks.driving import Drive, shared_store
+from prefect_acms.tasks.driving import Drive, drive_run, shared_store
 from prefect_acms.tasks.publishing import publish
 
 _log = logging.getLogger(__name__)
@@ -31,9 +31,9 @@ async def publish_run(
     """Push what a run has made, and open or bring up its pull request; the Prefect state says how that went.
 
     Without settings those of the run hold. Raises what `publish` raises; the next call goes on from there. An epoch is
-    given only by the driver of the run.
+    given only by the driver of the run, whose store it is then: parameters are shown, and a URL may hold a password.
     """
-    store = shared_store(database_url)
+    store = shared_store(database_url) if epoch is None else drive_run(run_id, epoch=epoch).store
     done = await asyncio.to_thread(publish, store, run_id, settings, epoch=epoch)
     await publish_links(store, done)
     return Completed(name="Held" if done.exit_code else None, message=done.sentence, data=done)
@@ -49,7 +49,7 @@ async def publish_by_policy(drive: Drive) -> None:
         _log.info("nothing was kept, so there is nothing to publish")
         return
     try:
-        done = await run_phase(publish_run, drive.run_id, database_url=drive.store.url, epoch=drive.epoch)
+        done = await run_phase(publish_run, drive.run_id, epoch=drive.epoch)
     except Exception as error:  # noqa: BLE001 - whatever a forge, a library or the net does, the run has ended well
         clean_error(error)
         _log.warning("run %s could not be published, `acms publish %s` tries again: %s", run.id, run.id, error)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from forges import TOKEN, Answer, Forge, forge_server
+from prefect_side import asked
 from publishable import Shop, records
 from repositories import git
 
@@ -73,3 +74,11 @@ def test_what_goes_wrong_with_the_forge_is_a_line_in_the_log(shop: Shop, caplog:
     assert f"`acms publish {run_id}` tries again: {shop.forge.url}: the token may not do that (403)" in caplog.text
     assert [record.state for record in records(open_store(shop.url), run_id)] == ["pushed"]
     assert TOKEN not in caplog.text
+
+
+def test_where_the_store_is_does_not_become_a_parameter(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """The URL of a store may hold a password, and Prefect keeps and shows what a flow is called with."""
+    run_id = asyncio.run(_by_policy(shop, caplog))
+    runs = asked(lambda client: client.read_flow_runs())
+    (published,) = [run for run in runs if run.parameters.get("run_id") == run_id]
+    assert published.parameters["database_url"] is None
