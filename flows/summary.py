@@ -13,6 +13,7 @@ from prefect_acms.tasks.artifacts import publish_end
 from prefect_acms.tasks.closing import put_away, write_run_reports
 from prefect_acms.tasks.driving import Drive, drive_run, phase
 from prefect_acms.tasks.ending import release_workers
+from prefect_acms.tasks.gap_rows import is_open
 from prefect_acms.tasks.recurring import NEWS, meanwhile_of
 from prefect_acms.tasks.reports import write_reports
 from prefect_acms.tasks.reports.text import count
@@ -64,11 +65,15 @@ def conclude(dao: UnitOfWork, drive: Drive) -> None:
 
 def _nothing_new(dao: UnitOfWork, run: RunRow) -> str | None:
     """That a run which was to hold back what is known had nothing else to do, and what became of it meanwhile."""
-    held = [gap for gap in dao.gaps.of_run(run.id) if (gap.deferred_reason or "").startswith(KNOWN)]
-    if dao.workstreams.of_run(run.id) or not run.config["discovery"]["remember"]:
+    gaps = dao.gaps.of_run(run.id)
+    if not run.config["discovery"]["remember"] or dao.workstreams.of_run(run.id) or any(map(is_open, gaps)):
         return None
+    known = sum((gap.deferred_reason or "").startswith(KNOWN) for gap in gaps)
+    held = [f"{count(known, 'gap')} known from earlier runs"] if known else []
+    if len(gaps) > known:
+        held.append(f"{count(len(gaps) - known, 'gap')} held back by the settings")
     fixed = meanwhile_of(run)
-    told = f"nothing new: {count(len(held), 'gap')} known from earlier runs" if held else "nothing new: no gap is left"
+    told = f"nothing new: {', '.join(held) or 'no gap is left'}"
     return f"{told}; {count(len(fixed), 'gap')} fixed by others meanwhile" if fixed else told
 
 

@@ -150,5 +150,7 @@ def test_a_bad_repository_stops_none_of_the_others(committed: Committed, canonic
     assert [one.state for one in visited] == ["Failed", "Skipped", "Completed"]
     assert "there is no such folder" in visited[0].said
     assert (visited[2].found, visited[2].branch) == (1, None)
+    # what was only looked for is no reason to say that no gap is left
+    assert visited[2].said == "succeeded"
     config = nightly_config(repository, settings)
     assert (config.discovery.remember, config.guardrails.review.wait, config.skip_if_busy) == (True, False, True)
