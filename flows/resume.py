@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 
 from prefect_acms.canonical.errors import RunDriven
 from prefect_acms.canonical.machines import MACHINES
+from prefect_acms.dao.connections import told_by_environment
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.flows.configure import begin_run
 from prefect_acms.flows.course import repository_held, take_course
@@ -114,11 +115,13 @@ def resume_pipeline(
     take_over: bool = False,
 ) -> Outcome:
     """Resume a run in this process and wait for it; raises NotFound, RunDriven or RepositoryBusy."""
-    return await_here(
-        acms_resume,
-        run_id,
-        database_url=database_url,
-        listener=store_listener,
-        wait_sec=wait_sec,
-        take_over=take_over,
-    )
+    with told_by_environment(database_url) as url:
+        return await_here(
+            acms_resume,
+            run_id,
+            url,
+            database_url=url,
+            listener=store_listener,
+            wait_sec=wait_sec,
+            take_over=take_over,
+        )

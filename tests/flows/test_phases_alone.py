@@ -30,6 +30,7 @@ from prefect_acms.flows import (
     summarize_run,
 )
 from prefect_acms.flows.pipeline import run_pipeline
+from prefect_acms.flows.resume import resume_pipeline
 from prefect_acms.tasks.execution import run_task
 from prefect_acms.tasks.locks import repository_lock
 
@@ -141,3 +142,13 @@ def test_a_second_run_in_the_same_repository_is_refused(
     with open_store(canonical_url).begin(read_only=True) as dao:
         assert dao.runs.latest(10) == []
     assert run_pipeline(config).state == "succeeded"
+
+
+def test_a_run_is_resumed_in_the_store_that_is_named(committed: Committed, canonical_url: str) -> None:
+    """Not in the one that is used without a name."""
+    repository = committed({"a.py": "import os\n\nA = 1\n"})
+    sources = DiscoverySettings(sources=("ruff",))
+    outcome = run_pipeline(
+        PipelineConfig(repository=repository, database_url=canonical_url, mode=Mode.ANALYZE_ONLY, discovery=sources)
+    )
+    assert resume_pipeline(outcome.run_id, canonical_url) == outcome
