@@ -30,7 +30,8 @@ _INTRO = """
 Every change of state becomes an event on the Prefect server after its commit, where a server is told: where
 `PREFECT_API_URL` names one, or in a flow. They are in the UI on the page of a flow run and under Event Feed, and
 [automations](automations.md) act on them. The database stays the truth: what Prefect missed is there, and
-`acms audit export` gives it.
+`acms audit export` gives it. How many are sent, what that costs, and what is missing when:
+[limits](automations.md#limits-and-what-prefect-misses).
 
 ## What an event is made of
 """
