@@ -1,4 +1,4 @@
-"""Work pools: ours for processes on this machine, and those of Prefect's collections for containers."""
+"""Work pools: ours and Prefect's for processes on this machine, and those of Prefect's collections for containers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import WorkPool
 
-KINDS = ("acms", "docker", "kubernetes")
+KINDS = ("acms", "process", "docker", "kubernetes")
 """The types of pools that we have a template for; runs in an existing pool of any other type are fine too."""
 
 
@@ -22,6 +22,10 @@ def template_of(kind: str) -> dict[str, Any]:
         from prefect_acms.deployments.worker import AcmsWorker
 
         return AcmsWorker.get_default_base_job_template()
+    if kind == "process":
+        from prefect.workers.process import ProcessWorker
+
+        return ProcessWorker.get_default_base_job_template()
     text = files(__package__).joinpath("templates", f"{kind}.json").read_text(encoding="utf-8")
     template: dict[str, Any] = json.loads(text)
     return template
@@ -61,6 +65,7 @@ async def pool_of_kind(client: PrefectClient, name: str, kind: str | None = None
             raise PoolUnfit(pool=name, problem=f"it is there already, and of type {pool.type}, not {kind}")
         return pool, False
     kind = kind or "acms"
-    described = "Runs of prefect-acms, as processes beside their worker." if kind == "acms" else "Runs of prefect-acms."
+    beside = ", as processes beside their worker" if kind in {"acms", "process"} else ""
+    described = f"Runs of prefect-acms{beside}."
     wanted = WorkPoolCreate(name=name, type=kind, description=described, base_job_template=template_of(kind))
     return await client.create_work_pool(wanted), True

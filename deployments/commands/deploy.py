@@ -13,7 +13,7 @@ from prefect_acms.deployments.options import database_option
 if TYPE_CHECKING:
     from prefect_acms.deployments.deploying import Applied, Wanted
 
-KINDS = ("acms", "docker", "kubernetes")
+KINDS = ("acms", "process", "docker", "kubernetes")
 
 _SCHEDULE = click.option(
     "--schedule",

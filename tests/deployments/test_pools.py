@@ -47,6 +47,14 @@ def test_every_variable_is_used_and_every_default_is_allowed(kind: str) -> None:
 
 
 @pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("kind", ["acms", "process"])
+def test_a_process_gets_the_store_that_its_deployment_names(kind: str) -> None:
+    """Resolved from the secret block when the run is started."""
+    named = {"env": {"ACMS_DATABASE_URL": "{{ prefect.blocks.secret.acms-database-url }}"}}
+    assert _populated(kind, named)["env"]["ACMS_DATABASE_URL"] == "postgresql://acms@db/acms"
+
+
+@pytest.mark.usefixtures("prefect_server")
 def test_a_container_gets_the_store_from_the_secret_block() -> None:
     """With the variables of a deployment beside it, and the folder that all runs share."""
     made = _populated("docker", {"env": {"LANG": "C.UTF-8"}})
