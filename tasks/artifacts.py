@@ -32,6 +32,7 @@ from prefect_acms.tasks.plans import Plan, Workstream
 from prefect_acms.tasks.prefect_server import UNREACHABLE, is_told
 from prefect_acms.tasks.publishing import Publication
 from prefect_acms.tasks.reports import summary_markdown
+from prefect_acms.tasks.reports.outline import plan_outline
 from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.summary_model import Summary
 from prefect_acms.tasks.watch_records import Watched
@@ -119,12 +120,15 @@ async def publish_workstreams(drive: Drive, workstreams: Sequence[Workstream]) -
 
 
 async def publish_plan(drive: Drive, plan: Plan) -> None:
-    """Show the plan: its tasks and what each waits for; the UI draws no mermaid, but the graph of the run."""
+    """Show the plan: its tasks and what each waits for, as a table and drawn in characters; the UI draws no mermaid."""
     rows = [
         {"task": planned.key, "does": planned.description, "waits for": ", ".join(planned.depends_on)}
         for planned in plan.tasks
     ]
-    await _table(drive, "plan", rows, f"{count(len(plan.tasks), 'task')} for {count(len(plan.gaps), 'gap')}")
+    told = f"{count(len(plan.tasks), 'task')} for {count(len(plan.gaps), 'gap')}"
+    await _table(drive, "plan", rows, told)
+    drawn = "\n".join(_fenced(plan_outline(plan, MOST_ROWS), "text"))
+    await _markdown(drive, "diagram", drawn, f"{told}: each below the one that it waits for")
 
 
 async def _publish_patches(drive: Drive) -> None:

@@ -17,7 +17,7 @@ from prefect.runtime import flow_run as here
 from prefect_side import asked, flow_run
 
 from prefect_acms.flows.phases import run_phase
-from prefect_acms.tasks.artifacts import progress_shown, publish_end, publish_name
+from prefect_acms.tasks.artifacts import progress_shown, publish_end, publish_name, publish_plan
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.summary import build_summary
 
@@ -84,3 +84,30 @@ def test_progress_is_told_from_time_to_time_and_at_the_end(drive: Drive, monkeyp
     assert set(shown) == {"progress"}
     assert shown["progress"].data == 100.0
     assert 3 <= len(asks) <= 12
+
+
+def test_a_plan_is_shown_as_a_table_and_as_a_diagram(drive: Drive) -> None:
+    """In which each task stands below the one that it waits for, and the rest of what it waits for is named."""
+    gap, other = a_gap("one", "a.py"), a_gap("two", "b.py")
+    tasks = [
+        a_task("ws-01/look", [gap]),
+        a_task("ws-01/fix", [gap], "ws-01/look"),
+        a_task("ws-01/test", [gap], "ws-01/look", "ws-01/fix"),
+        a_task("ws-02/look", [other], "ws-01/test"),
+    ]
+
+    @flow
+    async def planning() -> str:
+        await publish_plan(drive, a_plan(drive, tasks, [gap, other], ws_02=["ws-01"]))
+        return str(here.id)
+
+    shown = shown_of(UUID(asyncio.run(planning())))
+    assert set(shown) == {"plan", "diagram"}
+    assert str(shown["diagram"].data).splitlines()[1:-1] == [
+        "ws-01: ws-01",
+        "└─ look",
+        "   └─ fix",
+        "      └─ test  (after look)",
+        "ws-02: ws-02  (after ws-01)",
+        "└─ look  (after ws-01/test)",
+    ]
