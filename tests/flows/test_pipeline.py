@@ -9,7 +9,9 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from faults import until
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from repositories import Committed, Ran, fingerprint_of, git
 
 from prefect_acms.blocks.config import (
@@ -171,6 +173,32 @@ def test_prefect_says_what_the_canonical_run_says(demo_run: Ran) -> None:
     states = asyncio.run(_flow_states(run.prefect_flow_run_id))
     expected = "Degraded" if run.info.get("degraded") else "Completed"
     assert states == {"type": "COMPLETED", "name": expected}
+
+
+async def _edges(flow_run_id: str) -> set[tuple[str, str]]:
+    """What is drawn on the page of the execution below a flow run: which box leads to which, by their labels."""
+    async with get_client() as client:
+        below = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(flow_run_id)]))
+        phases = await client.read_flow_runs(flow_run_filter=below)
+        (execution,) = (phase.id for phase in phases if phase.name.startswith("execute "))
+        answer = await client.request("GET", "/flow_runs/{id}/graph-v2", path_params={"id": execution})
+    nodes = {node["id"]: node for _, node in answer.json()["nodes"]}
+    return {(nodes[up["id"]]["label"], node["label"]) for node in nodes.values() for up in node["parents"]}
+
+
+def test_the_graph_of_the_run_shows_which_task_waited_for_which(demo_run: Ran) -> None:
+    """A box a task, called by what it does, with an arrow from each task of its workstream that it waited for."""
+    with demo_run.store.begin(read_only=True) as dao:
+        run, tasks = dao.runs.get(demo_run.outcome.run_id), dao.tasks.of_run(demo_run.outcome.run_id)
+        waited = {
+            (upstream.description, task.description)
+            for task in tasks
+            for upstream in dao.tasks.dependencies(task.id)
+            if upstream.workstream_id == task.workstream_id and task.started_at and upstream.started_at
+        }
+    assert len(waited) > 1
+    flow_run_id = str(run.prefect_flow_run_id)
+    until(lambda: waited <= asyncio.run(_edges(flow_run_id)), "Prefect has written the tasks down, with their edges")
 
 
 def test_the_reports_are_written_and_agree_with_the_outcome(demo_run: Ran) -> None:
