@@ -12,7 +12,7 @@ from driven import started_run
 from prefect.client.schemas.objects import State
 from repositories import Committed, fingerprint_of, git
 
-from prefect_acms.blocks.config import PipelineConfig
+from prefect_acms.blocks.config import Mode, PipelineConfig
 from prefect_acms.canonical.errors import RepositoryBusy
 from prefect_acms.dao.home import acms_home
 from prefect_acms.dao.store import Store, open_store
@@ -116,6 +116,29 @@ def test_a_recurring_run_that_finds_nothing_new_says_so_and_changes_nothing(
         dao.runs.change(first.run_id, metadata={"published": [where]})
     said = f"run {first.run_id} has fixed it, and its pull request http://127.0.0.1/a/b/pulls/1 is closed"
     assert known(repository, store, first.run_id) == {"fixed.py": said}
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_was_baselined_before_stays_so_until_there_is_another_baseline(
+    committed: Committed, canonical_url: str
+) -> None:
+    """The report of the first run is the baseline of the second; the third has none, and still holds the gap back."""
+    repository = committed({"a.py": "import os\n\nA = 1\n"})
+    config = PipelineConfig(
+        repository=repository,
+        database_url=canonical_url,
+        discovery={"sources": ["ruff"], "ruff_select": ["F401"]},
+        gates={"unit_enabled": False},
+    )
+    found = run_pipeline(config.model_copy(update={"mode": Mode.ANALYZE_ONLY}))
+    baseline = repository / ".acms_runs" / found.run_id / "gaps.json"
+    with_baseline = config.discovery.model_copy(update={"baseline": baseline})
+    second = run_pipeline(config.model_copy(update={"discovery": with_baseline}))
+    assert (second.found, second.deferred) == (1, 1)
+    store = open_store(canonical_url)
+    said = {"a.py": f"the baseline of run {second.run_id} knows it"}
+    assert known(repository, store, second.run_id) == said
+    assert known(repository, store, second.run_id, discovery={"baseline": baseline}) == {}
 
 
 @pytest.mark.usefixtures("prefect_server")
