@@ -32,10 +32,32 @@ def failure_of(error: Exception) -> Failure | None:
     if isinstance(error, click.ClickException):
         return Failure(_click_sentence(error), error.exit_code)
     if isinstance(error, OSError):
-        return Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
+        told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return Failure(told or type(error).__name__, FAILED)
     if _is_validation_error(error):
         return Failure(validation_sentence(error), BAD_INPUT)
-    return None
+    if isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        # what ends a worker of Prefect comes out of its group of tasks
+        return failure_of(error.exceptions[0])
+    return _of_prefect(error)
+
+
+def _of_prefect(error: Exception) -> Failure | None:
+    """The failure that the Prefect server did not do what it was asked for, as far as no command has said it better."""
+    # as above: who has talked to a server has imported these
+    prefect, httpx = sys.modules.get("prefect.exceptions"), sys.modules.get("httpx")
+    if prefect is None or httpx is None:
+        return None
+    trouble = error.__cause__ if type(error).__name__ == "DeploymentApplyError" else error
+    if not isinstance(trouble, httpx.HTTPError | prefect.ObjectNotFound | prefect.ObjectAlreadyExists):
+        return None
+    from prefect.settings import PREFECT_API_URL
+
+    from prefect_acms.canonical.errors import ServerUnavailable
+    from prefect_acms.tasks.prefect_server import problem_of
+
+    answer = getattr(trouble, "http_exc", trouble)
+    return failure_of(ServerUnavailable(url=PREFECT_API_URL.value() or "of this process", problem=problem_of(answer)))
 
 
 def _click_sentence(error: click.ClickException) -> str:

@@ -14,7 +14,7 @@ import httpx
 from prefect.client.orchestration import get_client
 from prefect.context import AsyncClientContext
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import PrefectException
+from prefect.exceptions import PrefectException, PrefectHTTPStatusError
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import (
     PREFECT_API_REQUEST_TIMEOUT,
@@ -28,6 +28,7 @@ from prefect.settings import (
 
 from prefect_acms.canonical.errors import ServerUnavailable
 from prefect_acms.tasks.following import close_followers
+from prefect_acms.tasks.reports.text import one_line
 
 UNREACHABLE = (httpx.HTTPError, PrefectException, OSError)
 """What comes out of Prefect's client when the server does not do what it was asked for; OSError holds TimeoutError."""
@@ -65,8 +66,22 @@ def problem_of(trouble: Exception) -> str:
     if isinstance(trouble, TimeoutError | httpx.TimeoutException):
         return "it does not answer in time"
     if isinstance(trouble, httpx.HTTPStatusError):
-        return f"it answers {trouble.response.status_code} {trouble.response.reason_phrase}"
+        why = _detail(trouble.response) if isinstance(trouble, PrefectHTTPStatusError) else ""
+        return f"it answers {trouble.response.status_code} {trouble.response.reason_phrase}{why and f': {why}'}"
     return next(iter(str(trouble).splitlines()), type(trouble).__name__)
+
+
+def _detail(answer: httpx.Response) -> str:
+    """What Prefect's server says of a request that it refuses; never the request, which it sends back too."""
+    try:
+        told = answer.json()
+    except ValueError:
+        return ""
+    said = told.get("detail") or told.get("exception_detail") if isinstance(told, dict) else None
+    if isinstance(said, list) and said and isinstance(said[0], dict):
+        place = ".".join(str(part) for part in said[0].get("loc", ()))
+        said = f"{place}: {said[0].get('msg', 'it is not as expected')}"
+    return one_line(said, 300) if isinstance(said, str) and said != answer.reason_phrase else ""
 
 
 async def server_trouble(within: float = ANSWER_SEC) -> Exception | None:

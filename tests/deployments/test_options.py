@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
+from prefect.deployments.runner import DeploymentApplyError
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from pydantic import BaseModel, ValidationError
 
 from prefect_acms.blocks.config import ClusterBy, Mode, PipelineConfig
@@ -132,3 +135,31 @@ def test_only_what_was_foreseen_becomes_a_sentence() -> None:
     missing = failure_of(FileNotFoundError(2, "No such file or directory", "/x"))
     assert missing is not None
     assert missing == ("/x: No such file or directory", 1)
+
+
+def _refusal(status: int, body: object) -> PrefectHTTPStatusError:
+    """What Prefect's client raises when its server refuses a request."""
+    request = httpx.Request("POST", "http://prefect:4200/api/deployments/")
+    answer = httpx.Response(status, json=body, request=request)
+    with pytest.raises(httpx.HTTPStatusError) as caught:
+        answer.raise_for_status()
+    return PrefectHTTPStatusError.from_httpx_error(caught.value)
+
+
+def test_a_refusal_of_the_prefect_server_is_a_sentence() -> None:
+    """With its reason and without the request, however it comes out of Prefect; it is bad input, as elsewhere."""
+    detail = [{"loc": ["body", "name"], "msg": "Field required", "input": "s3cret"}]
+    invalid = _refusal(422, {"exception_detail": detail, "request_body": {"token": "s3cret"}})
+    unapplied = DeploymentApplyError("Error while applying deployment: s3cret")
+    unapplied.__cause__ = _refusal(409, {"detail": "config.repository is missing"})
+    for error, told in (
+        (invalid, "it answers 422 Unprocessable Entity: body.name: Field required"),
+        (ExceptionGroup("of a worker", [invalid]), "it answers 422 Unprocessable Entity: body.name: Field required"),
+        (unapplied, "it answers 409 Conflict: config.repository is missing"),
+        (ObjectNotFound(_refusal(404, {"detail": "Not Found"})), "it answers 404 Not Found"),
+        (httpx.ConnectError("All connection attempts failed"), "All connection attempts failed"),
+    ):
+        failure = failure_of(error)
+        assert failure is not None
+        assert failure.sentence.endswith(f"(PREFECT_API_URL) can't be used: {told}")
+        assert failure.exit_code == 2
