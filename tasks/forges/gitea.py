@@ -112,6 +112,7 @@ def _said(answer: httpx.Response) -> str:
 
 def _told(found: dict[str, Any]) -> PullRequest:
     state: RequestState = "merged" if found["merged"] else "closed" if found["state"] == "closed" else "open"
-    return PullRequest(
-        found["number"], found["html_url"], found["head"]["ref"], found["base"]["ref"], state, found["body"] or ""
-    )
+    head = found["head"]
+    # once a branch is deleted, `ref` is refs/pull/N/head, and only the label still has its name
+    branch = head.get("label") or head["ref"]
+    return PullRequest(found["number"], found["html_url"], branch, found["base"]["ref"], state, found["body"] or "")

@@ -56,9 +56,9 @@ class Forge:
         return [(one.method, one.path) for one in self.asked if one.method != "GET"]
 
     def pull(self, branch: str, **facts: Any) -> dict[str, Any]:
-        """A pull request that is there: `title`, `body`, `state` (open, closed, merged) and `fork` may be given."""
+        """A pull request that is there: `title`, `body`, `state` (open, closed, merged) and others may be given."""
         made = {"number": len(self.pulls) + 1, "branch": branch, "base": "main", "title": "t", "body": "",
-                "state": "open", "labels": [], "draft": False, "fork": False, **facts}  # fmt: skip
+                "state": "open", "labels": [], "draft": False, "fork": False, "deleted": False, **facts}  # fmt: skip
         self.pulls.append(made)
         return made
 
@@ -98,12 +98,13 @@ class Forge:
 
     def _shown_by_gitea(self, pull: Mapping[str, Any]) -> dict[str, Any]:
         repo = {"id": 1, "full_name": self.project}
+        ref = f"refs/pull/{pull['number']}/head" if pull["deleted"] else pull["branch"]
         return {
             "id": 1000 + pull["number"], "number": pull["number"], "title": pull["title"], "body": pull["body"],
             "state": "open" if pull["state"] == "open" else "closed", "merged": pull["state"] == "merged",
             "html_url": f"{self.url}/{self.project}/pulls/{pull['number']}",
-            "head": {"ref": pull["branch"], "repo_id": 2 if pull["fork"] else 1, "repo": repo},
-            "base": {"ref": pull["base"], "repo_id": 1, "repo": repo},
+            "head": {"label": pull["branch"], "ref": ref, "repo_id": 2 if pull["fork"] else 1, "repo": repo},
+            "base": {"label": pull["base"], "ref": pull["base"], "repo_id": 1, "repo": repo},
         }  # fmt: skip
 
     # -- the routes ------------------------------------------------------------------------------------------------

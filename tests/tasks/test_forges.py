@@ -73,6 +73,14 @@ def test_one_that_is_there_is_not_opened_again(server: Forge, waited: Waited) ->
     assert len(server.pulls) == 1
 
 
+def test_one_whose_branch_was_deleted_keeps_its_name(server: Forge, waited: Waited) -> None:
+    """Else a closed one of ours would be taken for somebody else's, and opened a second time."""
+    server.pull(BRANCH, state="closed", deleted=True)
+    (found,) = client_of(server, waited).requests("main")
+    assert (found.branch, found.state) == (BRANCH, "closed")
+    assert client_of(server, waited).get(1).branch == BRANCH
+
+
 def test_all_open_ones_are_listed_with_their_fate_and_none_of_a_fork(server: Forge, waited: Waited) -> None:
     """However many pages there are; another base's and a fork's are not ours."""
     for number in range(120):
