@@ -170,14 +170,15 @@ class _Publisher:
                 continue
             self.gaps[found.number] |= frozenset(known.gaps)
             state = PublishedState(found.state)
-            if known.state is not state:
+            is_held = known.state is PublishedState.HELD and state is PublishedState.OPEN
+            if known.state is not state and not is_held:
                 told = f"{known.branch}: {found.url} is {state}"
                 remember(self.store, run_id, known.model_copy(update={"state": state, "sentence": told}))
         self.known = tuple(listed.values())
 
     def _add_unlisted(self, listed: dict[int, PullRequest], number: int, known: Published) -> None:
         """Look at one that is not among the latest: how it ended is asked once, and remembered from then on."""
-        if known.state is PublishedState.OPEN:
+        if known.state in {PublishedState.OPEN, PublishedState.HELD}:
             with suppress(ForgeFailed):
                 listed[number] = self.forge.get(number)
         elif known.state in {PublishedState.CLOSED, PublishedState.MERGED}:
@@ -195,12 +196,22 @@ class _Publisher:
     def _published(self, branch: Branch, summary: Summary) -> Published:
         if branch.head is None:
             return self._record(branch, PublishedState.HELD, told=f"{branch.key} is not published: {branch.problem}")
-        mine = next((one for one in self.known if one.branch == branch.branch and one.state != "open"), None)
+        mine = self._mine(branch)
         if self.remote.holds(branch.head, self.base):
             return self._record(branch, PublishedState.MERGED, mine, told=f"{self.base} has {branch.branch} already")
         request = self._same(branch)
         fate = self._ended(branch, mine) if request is None else self._kept_off(branch, request)
         return fate or self._offer(branch, request, summary)
+
+    def _mine(self, branch: Branch) -> PullRequest | None:
+        """The ended pull request of this very branch, or the one that had taken it on, by the record of that."""
+        before = self._before(branch)
+        number = before.number if before is not None and before.is_of(self.address, self.base) else None
+        ended = (one for one in self.known if one.state != "open")
+        return next((one for one in ended if one.branch == branch.branch or one.number == number), None)
+
+    def _before(self, branch: Branch) -> Published | None:
+        return next((one for one in published_of(self.run) if one.workstream == branch.key), None)
 
     def _kept_off(self, branch: Branch, request: PullRequest) -> Published | None:
         """Why an open pull request about the same is not brought up, if there is a reason."""
@@ -252,11 +263,12 @@ class _Publisher:
         """Push the branch, and open a pull request for it, or bring the one up that there is."""
         name = request.branch if request is not None else branch.branch
         tip = self.remote.heads.get(name)
+        before = self._before(branch)
         if tip is not None and (foreign := self.remote.foreign(name, self.base, str(branch.head))):
             told = f"branch {name} has a commit that is not ours, {foreign}: it is left alone"
-            return self._record(branch, PublishedState.HELD, told=told)
+            labelled = before is not None and before.labelled
+            return self._record(branch, PublishedState.HELD, request, labelled=labelled, told=told)
         there = replace(branch, branch=name)
-        before = next((one for one in published_of(self.run) if one.workstream == branch.key), None)
         if tip != branch.head:
             self.remote.push(name, str(branch.head))
         if request is None:

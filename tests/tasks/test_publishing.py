@@ -170,6 +170,35 @@ def test_a_merged_one_is_recorded(shop: Shop, store: Store) -> None:
     ]
 
 
+@pytest.mark.parametrize("is_held", [False, True])
+def test_one_that_was_taken_on_and_then_merged_is_not_opened_again(shop: Shop, store: Store, *, is_held: bool) -> None:
+    """Squashed, from the branch of the earlier run, which is gone: the later run knows it by its number."""
+    first, second = shop.ended(A), shop.ended(A, B)
+    shop.publish(store, first)
+    assert shop.publish(store, second).published[0].number == 1
+    if is_held:
+        committed = (
+            "-c",
+            "user.name=Jane",
+            "-c",
+            "user.email=j@x",
+            "commit-tree",
+            "-p",
+            "main",
+            "-m",
+            "x",
+            "main^{tree}",
+        )
+        theirs = git(shop.remote, *committed).strip()
+        git(shop.remote, "update-ref", f"refs/heads/acms/{first}", theirs)
+        assert shop.publish(store, second).published[0].state == "held"
+    shop.forge.pulls[0]["state"] = "merged"
+    git(shop.remote, "update-ref", "-d", f"refs/heads/acms/{first}")
+    done = shop.publish(store, second).published[0]
+    assert (done.state, done.number, len(shop.forge.pulls)) == ("merged", 1, 1)
+    assert set(shop.heads()) == {"main"}
+
+
 def test_a_branch_with_somebody_elses_commit_is_left_alone(shop: Shop, store: Store) -> None:
     """Whether it is a branch of ours that a person has worked on, or one that only has the name."""
     first = shop.ended(A)
