@@ -24,6 +24,9 @@ PAGE = 50
 RECENT = timedelta(days=1)
 """How old an event may be that is sent later: the server forgets old ones, and those must not come again."""
 
+UNDERWAY = timedelta(minutes=1)
+"""How long an event may be on its way: what was told just now, as by a reconciliation, its own process sends."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,10 +38,10 @@ async def send_missing(client: PrefectClient, store: Store, run: RunRow) -> int:
     """
     if not settings_of(run).enabled:
         return 0
-    oldest = utc_text(store.clock() - RECENT)
+    oldest, newest = utc_text(store.clock() - RECENT), utc_text(store.clock() - UNDERWAY)
     with store.begin(read_only=True) as dao:
         told = map(event_of, trail(dao.connection, run.id))
-        loud = [event for event in told if is_loud(event) and event.timestamp > oldest]
+        loud = [event for event in told if is_loud(event) and oldest < event.timestamp < newest]
     sent = 0
     for start in range(0, len(loud), PAGE):
         page = loud[start : start + PAGE]

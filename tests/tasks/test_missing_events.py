@@ -66,3 +66,14 @@ def test_reconciliation_sends_what_a_killed_process_has_not(canonical_url: str) 
     loud = ["acms.run.pending", "acms.run.running", "acms.run.guardrail_violation", "acms.run.quarantined"]
     until(lambda: cut.there() == loud, "what was missed is there", 30)
     assert sent(store, run) == 0
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_was_told_just_now_is_left_to_who_has_told_it(canonical_url: str) -> None:
+    """A reconciliation tells drifts, whose events its own process sends: the server bears none of them twice."""
+    cut = Cut(canonical_url)
+    store = open_store(canonical_url)
+    with store.begin() as dao:
+        dao.runs.note(cut.run_id, Notice.DRIFT_DETECTED, reason="a drift")
+        run = dao.runs.get(cut.run_id)
+    assert sent(store, run) == 3
