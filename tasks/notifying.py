@@ -44,7 +44,10 @@ def channels_of(store: Store, run_id: str, name: str, settings: NotificationSett
     try:
         found = open_channels(name, settings)
     except (ChannelFailed, NotFound) as problem:
-        set_mark(store, run_id, name, mark.model_copy(update={"problem": store.scrubber.text(str(problem))}))
+        told = store.scrubber.text(str(problem))
+        # what is known already is no change of the run, which would be one of the last week for ever
+        if mark.problem != told:
+            set_mark(store, run_id, name, mark.model_copy(update={"problem": told}))
         raise
     if mark.problem is not None and mark.sent_at is None:
         set_mark(store, run_id, name, mark.model_copy(update={"problem": None}))
