@@ -43,6 +43,9 @@ _RANK = {severity: rank for rank, severity in enumerate(GapSeverity)}
 MOST_ROWS = 500
 """Rows that a table artifact shows at most; the files of the run have them all."""
 
+MOST_PATCHES = 100
+"""Patches whose diffs an artifact shows at most."""
+
 PROGRESS_SEC = 1.0
 """Seconds between two updates of a progress bar at least."""
 
@@ -135,11 +138,12 @@ async def _publish_patches(drive: Drive) -> None:
     """Show the patches with their diffs."""
     with drive.reading() as dao:
         entries = dao.ledger.of_run(drive.run_id)
-        patches = {entry.id: dao.patches.get(entry.patch_id) for entry in entries}
+        shown = [(entry, dao.patches.get(entry.patch_id)) for entry in entries[:MOST_PATCHES]]
     told = count(len(entries), "patch", "patches")
     text = [f"# {told}"]
-    for entry in entries[:MOST_ROWS]:
-        patch = patches[entry.id]
+    if len(shown) < len(entries):
+        text += ["", f"The first {len(shown)} are shown; the report of the run names them all."]
+    for entry, patch in shown:
         text += ["", f"## {', '.join(patch.files[:3])}: {entry.state}", ""]
         text += [entry.quarantine_reason or f"+{patch.lines_added} -{patch.lines_removed}", "", *_fenced(patch.content)]
     await _markdown(drive, "patches", "\n".join(text), f"{told} with their diffs")
@@ -234,9 +238,11 @@ async def publish_links(store: Store, publication: Publication) -> None:
     for one in publication.published:
         if one.url is None:
             continue
-        link, text = store.scrubber.text(one.url), f"{one.repository} {one.number}: {one.state}"
+        clean = store.scrubber.text
+        link, text = clean(one.url), clean(f"{one.repository} {one.number}: {one.state}")
         key = _key_of(one.repository.rpartition("/")[2], f"pull-request-{one.number}")
-        shown = LinkArtifact(link=link, link_text=text, key=key, description=one.sentence, flow_run_id=_run_id())
+        told = clean(one.sentence)
+        shown = LinkArtifact(link=link, link_text=text, key=key, description=told, flow_run_id=_run_id())
         await _publish(shown.acreate)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from prefect_acms.dao.runs import RunRow
@@ -34,7 +35,7 @@ def fixed_meanwhile(drive: Drive, result: DiscoveryResult) -> tuple[FixedMeanwhi
         worked = _working(dao, before) & {source.name for source in result.sources if source.ok}
         gaps = [gap for row in dao.gaps.of_run(before.id) if (gap := gap_of(row)).source in worked]
     gone = compare(gaps, [gap for gap in result.gaps if gap.source in worked]).gone
-    return tuple(_told(drive, before, gone))[:MOST]
+    return tuple(islice(_told(drive, before, gone), MOST))
 
 
 def _run_before(dao: UnitOfWork, drive: Drive) -> RunRow | None:
