@@ -54,11 +54,6 @@ def chosen(config: PipelineConfig) -> PipelineConfig:
     return config.model_copy(update=taken)
 
 
-def _spec_of(profile: ToolProfile) -> ToolSpec:
-    """A tool without what makes it a block."""
-    return ToolSpec.model_validate(profile.model_dump(include=set(ToolSpec.model_fields)))
-
-
 def names_of(blocks: SavedBlocks) -> dict[str, Any]:
     """The names of the blocks that were chosen, by what they are for."""
     return blocks.model_dump(mode="json", exclude_defaults=True)
