@@ -29,7 +29,7 @@ from prefect_acms.dao.store import Store
 from prefect_acms.tasks.discovery import DiscoveryResult
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.plans import Plan, Workstream
-from prefect_acms.tasks.prefect_server import UNREACHABLE, is_told
+from prefect_acms.tasks.prefect_server import is_told
 from prefect_acms.tasks.publishing import Publication
 from prefect_acms.tasks.reports import summary_markdown
 from prefect_acms.tasks.reports.outline import plan_outline
@@ -331,6 +331,6 @@ async def _publish(create: Callable[[], Awaitable[Any]]) -> None:
     try:
         async with asyncio.timeout(PATIENCE_SEC):
             await create()
-    except UNREACHABLE as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the work that was to be shown is done
         if FlowRunContext.get() is not None:
             get_run_logger().warning("Prefect could not be told what the run has to show: %s", error)

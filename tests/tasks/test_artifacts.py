@@ -111,3 +111,15 @@ def test_a_plan_is_shown_as_a_table_and_as_a_diagram(drive: Drive) -> None:
         "ws-02: ws-02  (after ws-01)",
         "└─ look  (after ws-01/test)",
     ]
+
+
+def test_what_can_not_be_shown_fails_nothing(drive: Drive) -> None:
+    """Not only when Prefect is away: the work that was to be shown is done all the same."""
+
+    @flow
+    async def executes() -> str:
+        async with progress_shown(drive, lambda: float("no number")):
+            await asyncio.sleep(0)
+        return "done"
+
+    assert asyncio.run(executes()) == "done"
