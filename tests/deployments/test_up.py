@@ -16,6 +16,7 @@ import psutil
 import pytest
 from commands import Acms
 from faults import ACMS, until
+from prefect.settings import PREFECT_API_URL
 from sqlalchemy import select
 
 from prefect_acms.dao.store import open_store
@@ -90,3 +91,27 @@ def test_one_command_brings_all_up_and_takes_it_down_again(up: Up, acms: Acms, m
     with open_store(f"sqlite:///{up.env['ACMS_HOME']}/canonical.db").begin(read_only=True) as dao:
         states = {row.info["name"]: row.state for row in dao.session.scalars(select(WorkerRow))}
     assert states["smoke"] == "shutdown"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_server_that_runs_already_is_used_and_left_running(tmp_path: Path) -> None:
+    """No other one is started; pool, deployments and worker are added, and only the worker ends."""
+    url, log = PREFECT_API_URL.value(), tmp_path / "up.log"
+    assert url is not None
+    env = os.environ | {"PREFECT_API_URL": url, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with log.open("wb") as sink:
+        command = [*ACMS, "up", "--pool", "beside-another-server"]
+        process = subprocess.Popen(command, env=env, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        until(lambda: "To stop:" in log.read_text() or process.poll() is not None, "all is up", START_SEC)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+    told = log.read_text()
+    assert "Starting a Prefect server" not in told
+    assert "Work pool beside-another-server made" in told
+    assert f"export PREFECT_API_URL={url}\n" in told
+    assert told.endswith("Stopped.\n")
+    assert httpx.get(f"{url}/work_pools/beside-another-server").json()["type"] == "acms"
