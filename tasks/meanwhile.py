@@ -43,8 +43,8 @@ def _run_before(dao: UnitOfWork, drive: Drive) -> RunRow | None:
     for run in dao.runs.latest(MOST, repo_root=str(drive.repository.top)):
         if run.id == drive.run_id or _looked_for(run.config) != wanted or not _working(dao, run):
             continue
-        is_earlier = run.base_commit is not None and drive.repository.is_ancestor(run.base_commit, drive.base_commit)
-        return run if is_earlier and run.base_commit != drive.base_commit else None
+        if run.base_commit is not None and drive.repository.is_ancestor(run.base_commit, drive.base_commit):
+            return run if run.base_commit != drive.base_commit else None
     return None
 
 

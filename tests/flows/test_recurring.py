@@ -21,6 +21,7 @@ from prefect_acms.flows.pipeline import acms_pipeline, run_pipeline
 from prefect_acms.tasks.gap_rows import gap_of
 from prefect_acms.tasks.known_gaps import known_gaps
 from prefect_acms.tasks.locks import repository_lock
+from prefect_acms.tasks.recurring import meanwhile_of
 
 WHO = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
 TOOL = """
@@ -177,3 +178,21 @@ def test_a_bad_repository_stops_none_of_the_others(committed: Committed, canonic
     assert visited[2].said == "succeeded"
     config = nightly_config(repository, settings)
     assert (config.discovery.remember, config.guardrails.review.wait, config.skip_if_busy) == (True, False, True)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_on_another_branch_does_not_hide_the_one_before(committed: Committed, canonical_url: str) -> None:
+    """What was fixed since the last run that this one builds on is told, whatever was looked at in between."""
+    repository = committed({"a.py": "A = nowhere\n", "b.py": "B = 1\n"})
+    sources = {"sources": ["ruff"], "ruff_select": ["F821"], "remember": True}
+    config = PipelineConfig(repository=repository, database_url=canonical_url, mode="analyze_only", discovery=sources)
+    assert run_pipeline(config).found == 1
+    git(repository, "switch", "-q", "-c", "aside")
+    commit_by_ada(repository, "b.py", "B = 2\n")
+    assert run_pipeline(config).found == 1
+    git(repository, "switch", "-q", "-")
+    commit = commit_by_ada(repository, "a.py", "A = 1\n")
+    last = run_pipeline(config)
+    with open_store(canonical_url).begin(read_only=True) as dao:
+        (fixed,) = meanwhile_of(dao.runs.get(last.run_id))
+    assert (fixed.path, fixed.commit, fixed.author) == ("a.py", commit, "Ada")
