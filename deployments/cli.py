@@ -51,10 +51,12 @@ COMMANDS = {
     "diff": Entry("patches", "diff", "Print the diff of a patch."),
     "review": Entry("review", "review", "List, show and answer the patches that wait for a review."),
     "quarantine": Entry("quarantine", "quarantine", "List and show quarantined patches, try them again, or drop them."),
-    "top": Entry("top", "top", "Watch runs, tasks, patches, workers and events as they change, and answer."),
+    "top": Entry("top", "top", "Watch runs, tasks, patches, workers, breakers and events as they change."),
     "gaps": Entry("gaps", "gaps", "List the gaps of a run, with the reasons of the deferred ones."),
     "policy": Entry("policy", "policy", "Show the policy that is in force, and try a patch or another policy out."),
     "stuck": Entry("stuck", "stuck", "List what goes on no more by itself, with the commands that help."),
+    "workers": Entry("workers", "workers", "List the workers that are not shut down, or all of a run."),
+    "breakers": Entry("workers", "breakers", "List the circuit breakers of tools."),
     "override": Entry(
         "override", "override", "Change a state by hand, along the same edges and past the same guards as always."
     ),

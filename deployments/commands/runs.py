@@ -24,8 +24,9 @@ def runs(limit: int, repository: Path | None, database_url: str | None, *, as_js
     """List the runs in the store, the latest first.
 
     Each run has the keys id, state, degraded, mode, repository, base_commit, branch, head, created_at, started_at,
-    completed_at, duration_sec, error, quarantine_reason and driver in JSON; branch and head are told by `acms show`
-    only. The driver of a run that has not ended is a process, or `nobody`: then `acms resume` goes on with it.
+    completed_at, duration_sec, error, quarantine_reason, news, meanwhile and driver in JSON; branch and head are told
+    by `acms show` only. The driver of a run that has not ended is a process, or `nobody`: then `acms resume` goes on
+    with it.
     """
     from prefect_acms.deployments.client import AcmsClient
     from prefect_acms.deployments.existing import found_store

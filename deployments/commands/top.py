@@ -20,7 +20,7 @@ def top(database_url: str | None) -> None:
 
     Keys: 1 to 6 go to a pane, d opens the diff of a patch, a approves and x rejects one that waits, c cancels a run
     after a question, q leaves. It needs the extra `top`. All that it can do these do too: acms runs, show, gaps,
-    patches, diff, review, cancel, stuck and audit.
+    patches, diff, review, cancel, workers, breakers and audit.
     """
     if find_spec("textual") is None:
         raise ExtraMissing(what="acms top", library="textual", choice="top")

@@ -16,6 +16,7 @@ from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.dao.store import open_store
 from prefect_acms.deployments.checkup import checks
 from prefect_acms.deployments.cli import cli
+from prefect_acms.deployments.client import AcmsClient
 from prefect_acms.deployments.lookup import find_patch, find_run, matching, the_one
 from prefect_acms.tasks import isolation
 
@@ -48,6 +49,25 @@ def test_the_json_has_the_keys_that_the_help_names(
     """Programs rely on them: the names and their order are documented."""
     (item,) = printed(acms, stored, *arguments)
     assert list(item) == documented_keys(command)
+
+
+def test_workers_and_breakers_are_listed_as_the_client_tells_them(acms: Acms, tmp_path: Path) -> None:
+    """One of each; where there is no store yet, there is none."""
+    url = f"sqlite:///{tmp_path / 'canonical.db'}"
+    assert acms("workers", "--database-url", url).stdout == "There is no worker.\n"
+    assert acms("breakers", "--database-url", url).stdout == "No tool has a breaker yet.\n"
+    with open_store(url).begin() as dao:
+        dao.workers.create(worker_type="slot")
+        dao.circuit_breakers.create(tool_id="ruff-fix", failure_threshold=5)
+    with AcmsClient(url) as client:
+        known = {"workers": client.workers(), "breakers": client.breakers()}
+    for command, records in known.items():
+        told = json.loads(acms(command, "--json", "--database-url", url).stdout)
+        assert told == [record.model_dump(mode="json") for record in records]
+        assert len(told) == 1
+        assert list(told[0]) == documented_keys(command)
+    assert "slot" in acms("workers", "--database-url", url).stdout
+    assert "ruff-fix  CLOSED  0 of 5" in acms("breakers", "--database-url", url).stdout
 
 
 def test_runs_are_listed(acms: Acms, stored: Stored) -> None:
