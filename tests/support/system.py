@@ -19,6 +19,10 @@ import psutil
 from faults import ACMS, until
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from sqlalchemy import select
+
+from prefect_acms.dao.store import open_store
+from prefect_acms.dao.workers import WorkerRow
 
 T = TypeVar("T")
 UP_SEC = 120.0
@@ -30,6 +34,10 @@ class System:
 
     address: str
     folder: Path
+
+    def told(self) -> str:
+        """What the command has printed so far."""
+        return (self.folder / "up.log").read_text()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -52,11 +60,20 @@ class System:
         with ThreadPoolExecutor(1) as thread:  # Playwright's loop runs in the thread of the test
             return thread.submit(lambda: asyncio.run(ask())).result()
 
-    def acms(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def acms(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """A command on a terminal beside it."""
+        environment = self.environment | variables
         return subprocess.run(
-            [*ACMS, *arguments], env=self.environment, capture_output=True, text=True, check=False, timeout=120
+            [*ACMS, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=120
         )
+
+    def check_left(self) -> None:
+        """After it was told to stop: the worker has signed off in the store."""
+        store = open_store(self.store_url)
+        with store.begin(read_only=True) as dao:
+            states = {row.info.get("name"): row.state for row in dao.session.scalars(select(WorkerRow))}
+        store.close()
+        assert states["smoke"] == "shutdown"
 
 
 def _homes(folder: Path) -> dict[str, str]:
@@ -65,13 +82,15 @@ def _homes(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[System]:
-    """`acms up` on a free port; told to stop, it must end well and leave nothing running."""
-    address, log = f"http://127.0.0.1:{_free_port()}", folder / "up.log"
+def started(folder: Path, *options: str, server: str | None = None) -> Iterator[System]:
+    """`acms up` on a free port, or beside the server at an address; told to stop, it must end and leave nothing."""
+    address, log = server or f"http://127.0.0.1:{_free_port()}", folder / "up.log"
     environment = {name: value for name, value in _homes(folder).items() if name != "PREFECT_API_URL"}
+    environment |= {"PREFECT_API_URL": f"{server}/api"} if server else {}
+    where = () if server else ("--port", address.rpartition(":")[2])
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [*ACMS, "up", "--port", address.rpartition(":")[2]],
+            [*ACMS, "up", *where, "--name", "smoke", *options],
             env=environment | {"PREFECT_WORKER_QUERY_SECONDS": "1"},
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -79,17 +98,20 @@ def started(folder: Path) -> Iterator[System]:
             start_new_session=True,
         )
     try:
-        until(lambda: process.poll() is not None or "Work pool" in log.read_text(), "acms up has deployed", UP_SEC)
+        until(lambda: process.poll() is not None or "To stop:" in log.read_text(), "acms up is ready", UP_SEC)
         assert process.poll() is None, log.read_text()
         yield System(address, folder)
         children = psutil.Process(process.pid).children(recursive=True)
+        assert bool(children) != bool(server)
         process.send_signal(signal.SIGINT)
         assert process.wait(UP_SEC) == 0, log.read_text()
-        assert [child for child in children if child.is_running()] == []
+        assert log.read_text().endswith("Stopped.\n")
+        assert psutil.wait_procs(children, timeout=5)[1] == []
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(30)
+        for left in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
+            left.kill()
+        process.kill()
+        process.wait()
 
 
 def _free_port() -> int:

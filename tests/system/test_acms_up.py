@@ -1,13 +1,17 @@
-"""From the form to the branch, in a real browser on what `acms up` has started; screenshots of the steps are kept."""
+"""What `acms up` starts, from the form to the branch in a real browser; screenshots of the steps are kept."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import httpx
+import pytest
 from faults import APP, until
 from repositories import git
+from system import System, started
 
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import open_store
@@ -15,7 +19,6 @@ from prefect_acms.dao.store import open_store
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
     from prefect_ui import PrefectUi
-    from system import System
 
 GOOD = '"""A module in which nothing is found."""\n'
 LONG_SEC = 180.0
@@ -47,8 +50,28 @@ def _flow_runs(system: System) -> list[FlowRun]:
     return system.asked(lambda client: client.read_flow_runs(limit=200))
 
 
+def _until_over(system: System, flow_run_id: UUID) -> None:
+    """Wait without a page that draws all the while, which costs a core."""
+
+    def is_over() -> bool:
+        state = system.asked(lambda client: client.read_flow_run(flow_run_id)).state
+        return state is not None and state.is_final()
+
+    until(is_over, "the run ends", LONG_SEC)
+
+
 def _improved(repository: Path, run: RunRow) -> bool:
     return "import os" not in git(repository, "show", f"acms/{run.id}:app.py")
+
+
+def test_one_command_brings_all_up(system: System) -> None:
+    """The UI asks the port that was asked for, and whoever starts it a second time is told in a sentence."""
+    assert f"The Prefect UI:      {system.address}\n" in system.told()
+    settings = httpx.get(f"{system.address}/ui-settings").json()
+    assert settings["api_url"] == f"{system.address}/api"
+    again = system.acms("up", "--port", system.address.rpartition(":")[2], PREFECT_API_URL="")
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+    assert f"a Prefect server is there already, which PREFECT_API_URL={system.address}/api would use" in again.stderr
 
 
 def test_a_repository_is_improved_from_the_form(ui: PrefectUi, system: System, tmp_path: Path) -> None:
@@ -103,6 +126,7 @@ def test_what_a_schema_can_t_say_is_refused_in_the_run(ui: PrefectUi, system: Sy
     ui.field("Repository (Optional)").fill(str(tmp_path / "nowhere"))
     ui.submit()
     flow_run_id = ui.open_submitted()
+    _until_over(system, flow_run_id)
     assert ui.until_ended() == "Failed"
     ui.open_tab("Details")
     ui.shot("refused-3-by-the-run")
@@ -129,10 +153,13 @@ def test_a_patch_that_waits_is_approved_in_the_ui(ui: PrefectUi, system: System,
     ui.field("Repository (Optional)").fill(str(repository))
     ui.submit()
     flow_run_id = ui.open_submitted()
+    ui.go("deployments")
     paused = until(lambda: _paused(system), "a patch waits", LONG_SEC)
     ui.open_run(paused)
     ui.shot("approve-1-paused")
     ui.answer("approve", "ada", "looked at it")
+    ui.go("deployments")
+    _until_over(system, flow_run_id)
     ui.open_run(flow_run_id)
     assert ui.until_ended() == "Completed"
     ui.shot("approve-3-ended")
@@ -147,11 +174,30 @@ def test_a_schedule_makes_two_runs_by_itself(ui: PrefectUi, system: System, tmp_
     ui.open_deployment("improve")
     ui.add_schedule(15, {"Repository (Optional)": str(repository)}, switch="Skip if busy (Optional)")
     ui.shot("schedule-2-added")
-    until(lambda: len(_scheduled(system)) > 1, "the schedule has made two runs", LONG_SEC)
+    done = until(lambda: len(found := _scheduled(system)) > 1 and found, "the schedule has made two runs", LONG_SEC)
     ui.open_deployment("improve")
     ui.shot("schedule-3-runs")
-    assert {run.state_name for run in _scheduled(system)} <= {"Completed", "Skipped"}
+    assert {run.state_name for run in done} <= {"Completed", "Skipped"}
     assert "acms" not in git(repository, "branch", "--list")
+
+
+def test_a_server_that_runs_already_is_used_and_left_running(system: System, tmp_path: Path) -> None:
+    """No other one is started; pool, deployments and worker are added, and only the worker ends."""
+    with started(tmp_path, "--pool", "beside", server=system.address) as beside:
+        assert "Starting a Prefect server" not in beside.told()
+        assert "Work pool beside made" in beside.told()
+        assert f"export PREFECT_API_URL={system.address}/api\n" in beside.told()
+    assert httpx.get(f"{system.address}/api/work_pools/beside").json()["type"] == "acms"
+
+
+def test_the_scheduler_makes_runs(system: System) -> None:
+    """The smoke test of the pins: with some versions the server does not start, or its scheduler makes no runs."""
+    if which("chromium"):
+        pytest.skip("the schedule that is made in the browser shows it")
+    sweep = httpx.get(f"{system.address}/api/deployments/name/acms-sweep/sweep").json()
+    often = [{"active": True, "schedule": {"interval": 5}}]
+    httpx.post(f"{system.address}/api/deployments/{sweep['id']}/schedules", json=often, timeout=60).raise_for_status()
+    until(lambda: "sweep: Completed, nothing to sweep" in system.told(), "a run that the scheduler made is done")
 
 
 def _scheduled(system: System) -> list[FlowRun]:
