@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import Acms
+from pydantic import BaseModel
 
 from prefect_acms.canonical.errors import InvalidValue, NotFound
 from prefect_acms.canonical.machines import MACHINES
@@ -60,7 +62,7 @@ def test_workers_and_breakers_are_listed_as_the_client_tells_them(acms: Acms, tm
         dao.workers.create(worker_type="slot")
         dao.circuit_breakers.create(tool_id="ruff-fix", failure_threshold=5)
     with AcmsClient(url) as client:
-        known = {"workers": client.workers(), "breakers": client.breakers()}
+        known: dict[str, Sequence[BaseModel]] = {"workers": client.workers(), "breakers": client.breakers()}
     for command, records in known.items():
         told = json.loads(acms(command, "--json", "--database-url", url).stdout)
         assert told == [record.model_dump(mode="json") for record in records]

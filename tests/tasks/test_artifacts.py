@@ -17,8 +17,10 @@ from prefect.runtime import flow_run as here
 from prefect_side import asked, flow_run
 
 from prefect_acms.flows.phases import run_phase
-from prefect_acms.tasks.artifacts import progress_shown, publish_end, publish_name, publish_plan
+from prefect_acms.tasks.artifacts import progress_shown, publish_end, publish_links, publish_name, publish_plan
 from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.published import Published, PublishedState
+from prefect_acms.tasks.publishing import Publication
 from prefect_acms.tasks.summary import build_summary
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -123,3 +125,21 @@ def test_what_can_not_be_shown_fails_nothing(drive: Drive) -> None:
         return "done"
 
     assert asyncio.run(executes()) == "done"
+
+
+def test_a_pull_request_is_shown_as_a_link_and_what_has_none_is_not(drive: Drive) -> None:
+    """By its number, so that each has a history of its own."""
+    where = {"forge": "gitea", "forge_url": "https://git.example.org", "repository": "team/shop", "base": "main"}
+    url = "https://git.example.org/team/shop/pulls/7"
+    opened = Published(**where, branch="acms/1", head="a" * 40, number=7, url=url, state=PublishedState.OPEN)
+    pushed = Published(**where, branch="acms/2", head="b" * 40, state=PublishedState.PUSHED)
+
+    @flow
+    async def publishing() -> str:
+        await publish_links(drive.store, Publication(run_id=drive.run_id, published=(opened, pushed)))
+        return str(here.id)
+
+    (shown,) = shown_of(UUID(asyncio.run(publishing()))).values()
+    assert shown.key == "acms-shop-pull-request-7"
+    assert f"({url})" in str(shown.data)
+    assert "team/shop 7: open" in str(shown.data)
