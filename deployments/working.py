@@ -18,10 +18,13 @@ _LOOK_SEC = 1.0
 
 @asynccontextmanager
 async def told_to_stop() -> AsyncIterator[asyncio.Event]:
-    """A block in which Ctrl-C and SIGTERM set an event, and do nothing else."""
+    """A block in which Ctrl-C, SIGTERM and the loss of the terminal set an event, and do nothing else."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        # under nohup nobody wants to be told
+        numbers.append(signal.SIGHUP)
     for number in numbers:
         loop.add_signal_handler(number, stop.set)
     try:
@@ -58,8 +61,9 @@ async def work(
     finally:
         stopping.cancel()
         if not working.done():
-            click.echo("Stopping: what runs is told to let go, and can be resumed.")
             working.cancel()
+            with suppress(OSError):  # the terminal may be gone
+                click.echo("Stopping: what runs is told to let go, and can be resumed.")
         with suppress(asyncio.CancelledError):
             await working
 

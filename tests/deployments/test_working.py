@@ -1,0 +1,28 @@
+"""What goes on until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from prefect_acms.deployments.working import told_to_stop
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whatever_ends_the_command_ends_what_it_has_started(number: signal.Signals) -> None:
+    """A terminal that is closed is no reason to leave a server behind, which is in a session of its own."""
+
+    async def told() -> bool:
+        async with told_to_stop() as stop:
+            os.kill(os.getpid(), number)
+            return await asyncio.wait_for(stop.wait(), 10)
+
+    before = signal.getsignal(signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a test run may be under nohup
+    try:
+        assert asyncio.run(told())
+    finally:
+        signal.signal(signal.SIGHUP, before)
