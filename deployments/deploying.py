@@ -165,9 +165,11 @@ async def build(
     if before is None and not schedules:
         schedules = [_prefects(schedule, active=False) for schedule in row.schedules]
     one = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    was_served = before is not None and before.work_pool_name is None
     deployment = await row.load().ato_deployment(
         name=row.name,
-        paused=before.paused if before else None,
+        # who serves pauses it at the end, which is nobody's wish
+        paused=False if was_served else before.paused if before else None,
         description=row.description,
         tags=list(row.tags),
         parameters={**row.parameters, **(before.parameters if before else {}), **wanted.parameters.get(row.name, {})},

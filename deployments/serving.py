@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.runner import Runner
@@ -27,15 +28,18 @@ class _Server(Runner):
 
 
 def serve_rows(rows: Sequence[Deployable], wanted: Wanted, limit: int | None) -> None:
-    """Serve these rows of the catalog until told to stop; a deployment that is in a work pool leaves it."""
+    """Serve these rows of the catalog until told to stop; a deployment that is in a work pool stays in it as well."""
     asyncio.run(_serve(rows, wanted, limit))
 
 
 async def _serve(rows: Sequence[Deployable], wanted: Wanted, limit: int | None) -> None:
-    runner = _Server(limit=limit)
+    runner, go_on = _Server(limit=limit), list[UUID]()
     async with get_client() as client:
         for row in rows:
-            await runner.aadd_deployment(await build(row, None, wanted, await deployed(client, row)))
+            before = await deployed(client, row)
+            made = await runner.aadd_deployment(await build(row, None, wanted, before))
+            if before is not None and before.work_pool_name and not before.paused:
+                go_on.append(made)
     async with told_to_stop() as stop:
         # the runner takes SIGTERM for itself
         runner.stop_serving = partial(asyncio.get_running_loop().call_soon_threadsafe, stop.set)
@@ -46,3 +50,7 @@ async def _serve(rows: Sequence[Deployable], wanted: Wanted, limit: int | None) 
         serving.cancel()
         with suppress(asyncio.CancelledError):
             await serving
+    async with get_client() as client:
+        for deployment in go_on:
+            # the pool's worker goes on with what the runner has paused
+            await client.resume_deployment(deployment)

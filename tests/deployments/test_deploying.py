@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from uuid import uuid4
 
 import pytest
@@ -15,7 +17,17 @@ from prefect_side import asked
 
 from prefect_acms.canonical.errors import InvalidValue
 from prefect_acms.deployments.catalog import CATALOG, Schedule, deployable
-from prefect_acms.deployments.deploying import deployed, parameters_wanted, schedule_of, schedules_wanted
+from prefect_acms.deployments.deploying import (
+    Wanted,
+    deployed,
+    parameters_wanted,
+    schedule_of,
+    schedules_wanted,
+)
+from prefect_acms.deployments.serving import _serve
+
+SERVE_SEC = 3.0
+"""Long enough for a runner to begin."""
 
 
 def _deployment(name: str) -> DeploymentResponse:
@@ -57,6 +69,35 @@ def test_deploying_makes_all_and_keeps_what_a_person_changed(acms: Acms) -> None
     improve = _deployment("improve")
     assert improve.parameters == {"config": {"repository": "/srv/shop"}}
     assert [(schedule.active, schedule.schedule.cron) for schedule in improve.schedules] == [(True, "0 2 * * *")]  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_that_serving_has_ended_pauses_no_deployment_for_good(acms: Acms) -> None:
+    """Prefect pauses what it has served: it goes on when it is served again, and at once where it is in a pool."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    async def served(name: str) -> None:
+        serving = asyncio.create_task(_serve([deployable(name)], Wanted(), None))
+        while signal.getsignal(signal.SIGTERM) is before and not serving.done():  # noqa: ASYNC110 - nobody tells it
+            await asyncio.sleep(0.1)
+        await asyncio.wait({serving}, timeout=SERVE_SEC)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await serving
+
+    asyncio.run(_removed("sweep"))
+    asyncio.run(served("sweep"))
+    assert (_deployment("sweep").work_pool_name, _deployment("sweep").paused) == (None, True)
+    pool = f"pool-{uuid4().hex[:8]}"
+    assert acms("deploy", "--pool", pool).returncode == 0
+    assert (_deployment("sweep").work_pool_name, _deployment("sweep").paused) == (pool, False)
+    asyncio.run(served("sweep"))
+    assert (_deployment("sweep").work_pool_name, _deployment("sweep").paused) == (pool, False)
+
+
+async def _removed(name: str) -> None:
+    async with get_client() as client:
+        if found := await deployed(client, deployable(name)):
+            await client.delete_deployment(found.id)
 
 
 @pytest.mark.usefixtures("prefect_server")
