@@ -70,7 +70,8 @@ def listening(host: str, port: int, app: Callable[..., Iterable[bytes]]) -> WSGI
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         server = type("Server", (ThreadingWSGIServer,), {"address_family": found[0]})
         made: WSGIServer = make_server(str(found[4][0]), port, app, server, handler_class=_Quiet)
-    except OSError as problem:
-        expected = f"an address that can be listened on ({problem.strerror or problem})"
+    except (OSError, UnicodeError) as problem:
+        told = getattr(problem, "strerror", None) or problem
+        expected = f"an address that can be listened on ({told})"
         raise InvalidValue(field="address", value=f"{host}:{port}", expected=expected) from None
     return made

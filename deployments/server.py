@@ -73,8 +73,9 @@ def require_address(host: str, port: int) -> None:
         with closing(socket.socket(family, kind)) as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tried.bind(address)
-    except OSError as error:
-        problem = error.strerror or str(error)
+    except (OSError, UnicodeError) as error:
+        # a name that can be no host's does not even get as far as being looked up
+        problem = getattr(error, "strerror", None) or str(error)
         if _is_prefect(host, port):
             problem = (
                 f"a Prefect server is there already, which PREFECT_API_URL={local_url(host, port)}/api would use;"
@@ -97,7 +98,7 @@ def require_named_server(what: str) -> None:
 def _is_prefect(host: str, port: int) -> bool:
     try:
         answer = httpx.get(f"{local_url(host, port)}/api/health", timeout=2)
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
         return False
     return answer.status_code == httpx.codes.OK and answer.text == "true"
 

@@ -1,4 +1,4 @@
-"""What goes on until it is told to stop."""
+"""What listens or works until it is told to stop."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 
 import pytest
+from commands import Acms
 
 from prefect_acms.deployments.working import told_to_stop
 
@@ -26,3 +27,11 @@ def test_whatever_ends_the_command_ends_what_it_has_started(number: signal.Signa
         assert asyncio.run(told())
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_host_that_can_be_none_is_bad_input(acms: Acms, canonical_url: str) -> None:
+    """One sentence, though Python refuses to look such a name up in a way of its own."""
+    for command in (("server",), ("metrics", "--database-url", canonical_url)):
+        for host in ("a..b", "x" * 70):
+            done = acms(*command, "--host", host)
+            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
