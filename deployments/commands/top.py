@@ -15,7 +15,7 @@ from prefect_acms.deployments.options import database_option
 
 @click.command()
 @database_option
-def top(database_url: str | None) -> None:
+def top(database_url: str | None) -> int:
     """Watch runs, tasks, patches, workers, breakers and events as they change.
 
     Keys: 1 to 6 go to a pane, d opens the diff of a patch, a approves and x rejects one that waits, c cancels a run
@@ -35,8 +35,11 @@ def top(database_url: str | None) -> None:
         store.close()
     # what libraries log would be written over the view
     logging.disable()
+    app = TopApp(database_url)
     try:
         with suppress(KeyboardInterrupt):
-            TopApp(database_url).run()
+            app.run()
     finally:
         logging.disable(logging.NOTSET)
+    # a view that has failed has told so, and raises nothing
+    return app.return_code or 0
