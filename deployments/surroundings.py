@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Iterable
 
@@ -48,3 +49,11 @@ def fill_in(values: dict[str, str]) -> None:
         if name not in os.environ:
             os.environ[name] = value
             _SET_HERE.add(name)
+
+
+def caller() -> str:
+    """The name of whoever calls; a container may run as a user of whom only the number is known."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-
 import click
 
 from prefect_acms.deployments.options import WAIT_OPTION, database_option, json_option
@@ -46,7 +44,8 @@ def cancel(run: str, reason: str, operator: str | None, database_url: str | None
     from prefect_acms.deployments import answering
     from prefect_acms.deployments.existing import existing_store
     from prefect_acms.deployments.lookup import find_run
+    from prefect_acms.deployments.surroundings import caller
 
     store = existing_store(database_url)
-    ended = answering.cancel(store, find_run(store, run).id, reason, operator=operator or getpass.getuser())
+    ended = answering.cancel(store, find_run(store, run).id, reason, operator=operator or caller())
     click.echo(f"{ended.id} is {ended.state}")

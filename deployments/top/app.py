@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -24,6 +23,7 @@ from prefect_acms.dao.store import Store
 from prefect_acms.deployments.client import AcmsClient
 from prefect_acms.deployments.failures import failure_of
 from prefect_acms.deployments.records import PatchFate
+from prefect_acms.deployments.surroundings import caller
 from prefect_acms.deployments.top.dialogs import AskScreen, DiffScreen, Question
 from prefect_acms.deployments.top.look import Look, Watch
 from prefect_acms.deployments.top.panes import Dag, Table
@@ -314,7 +314,7 @@ class TopApp(App[None]):
             f"It is {run.state}, on {run.repository}. Its tools are stopped, what was merged stays on its branch, and "
             "its other patches are reverted and quarantined."
         )
-        question = Question(f"Cancel run {short(run.id)}?", text, "Cancel the run", f"cancelled by {getpass.getuser()}")
+        question = Question(f"Cancel run {short(run.id)}?", text, "Cancel the run", f"cancelled by {caller()}")
 
         def answered(by: By | None) -> None:
             if by is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,6 +14,7 @@ from textual.widgets import Button, Footer, Input, Static
 
 from prefect_acms.canonical.errors import InvalidValue
 from prefect_acms.deployments.output import coloured_diff
+from prefect_acms.deployments.surroundings import caller
 from prefect_acms.deployments.top.words import plain, state_text
 from prefect_acms.tasks.dossiers import Dossier
 from prefect_acms.tasks.orders import By, signed
@@ -85,7 +85,7 @@ class AskScreen(ModalScreen[By | None]):
         with Vertical(id="box"):
             yield Static(Text(question.title, style="bold"))
             yield Static(plain(question.text, 400), id="text")
-            yield Input(value=getpass.getuser(), placeholder="who decides", id="operator")
+            yield Input(value=caller(), placeholder="who decides", id="operator")
             yield Input(value=question.reason, placeholder="why; it is kept in the audit trail", id="reason")
             yield Static("", id="wrong")
             with Horizontal(id="buttons"):

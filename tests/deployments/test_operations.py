@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +17,7 @@ from refusals import one_sentence
 from prefect_acms.canonical.overrides import Override
 from prefect_acms.dao.store import Store, open_store
 from prefect_acms.deployments.cli import cli
+from prefect_acms.deployments.surroundings import caller
 
 ORDERED = ("--operator", "ada", "--reason", "it hangs")
 
@@ -144,3 +147,11 @@ def test_a_driven_run_is_bad_input(acms: Acms, canonical_url: str) -> None:
     assert "is driven by process" in one_sentence(
         acms("override", "fail-task", task, *ORDERED, "--database-url", canonical_url)
     )
+
+
+def test_a_caller_without_a_name_is_told_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that runs as any user has no entry for it; `acms cancel` and the view's questions go on."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert caller() == f"uid {os.getuid()}"
