@@ -145,6 +145,10 @@ def serve(
     """
     import os
 
+    from prefect_acms.deployments.surroundings import FOR_THE_EMBEDDED_SERVER, take_back
+
+    # before Prefect is imported: also a server that a profile names is to have the logs of runs
+    take_back(FOR_THE_EMBEDDED_SERVER)
     from prefect_acms.deployments.deploying import Wanted, parameters_wanted, schedules_wanted
     from prefect_acms.deployments.server import require_named_server
     from prefect_acms.deployments.serving import serve_rows
