@@ -152,12 +152,13 @@ def serve(
     from prefect_acms.deployments.deploying import Wanted, parameters_wanted, schedules_wanted
     from prefect_acms.deployments.server import require_named_server
     from prefect_acms.deployments.serving import serve_rows
+    from prefect_acms.tasks.reports.text import count
 
     if database_url is not None:
         os.environ["ACMS_DATABASE_URL"] = database_url
     wanted = Wanted(schedules=schedules_wanted(schedules, timezone), parameters=parameters_wanted(parameters))
     require_named_server("serving")
     rows = [row for row in CATALOG if not only or row.name in only]
-    click.echo(f"Serving {len(rows)} deployments until Ctrl-C.")
+    click.echo(f"Serving {count(len(rows), 'deployment')} until Ctrl-C.")
     serve_rows(rows, wanted, concurrency)
     click.echo("Stopped.")
