@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from prefect_acms.blocks.notifications import NotificationSettings
 from prefect_acms.canonical.clock import utc_text
 from prefect_acms.canonical.errors import AcmsError
+from prefect_acms.canonical.outside_errors import ChannelFailed
 from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store
 from prefect_acms.dao.untold import runs_changed_since
@@ -78,15 +79,16 @@ def _tell(store: Store, name: str, runs: Sequence[RunRow], until: float) -> None
 
     closing = threading.Event()
     closing.set()
-    try:
-        for run in runs:
-            if time.monotonic() >= until:
-                return
+    for run in runs:
+        if time.monotonic() >= until:
+            return
+        try:
             has_ended = standing_of(run, store.clock()) is Standing.ENDED
             settings = NotificationSettings.model_validate(run.config["notifications"])
             for channel in channels_of(store, run.id, name, settings):
                 tell(store, run.id, channel, closing, at_end=has_ended)
-    except AcmsError as problem:
-        _log.warning("%s; the next sweep tries again", problem)
-    except Exception:  # noqa: BLE001 - whatever a channel does, nobody else has to bear it
-        _log.exception("%s could not be told", name)
+        except ChannelFailed as problem:
+            _log.warning("%s; the next sweep tries again", problem)
+            return
+        except Exception:  # noqa: BLE001 - whatever is wrong with one run, the others and everybody else go on
+            _log.exception("%s could not be told of run %s", name, run.id)

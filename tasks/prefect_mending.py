@@ -176,7 +176,10 @@ async def _repair(client: PrefectClient, store: Store, seen: RunRow, finding: Fi
         with _if_there():
             await client.set_task_run_state(task_run_id, state, force=True)
     if finding.wakes:
-        await asyncio.to_thread(wake, store, run.id)
+        woken = await asyncio.to_thread(wake, store, run.id)
+        if woken is not None and not woken.goes_on:
+            found.leave(run.id, finding.drift.entity, woken.sentence)
+            return False
     found.tell(finding.drift, finding.key)
     return True
 

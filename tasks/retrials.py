@@ -95,7 +95,7 @@ def approve_patch(store: Store, entry_id: str, by: By) -> Retrial:
         else:
             require_undriven(dao, entry.run_id)
     if task.state not in ENDED_TASK:
-        return Retrial(patch.id, entry.id, PatchState.QUEUED.value, reason=wake(store, entry.run_id))
+        return Retrial(patch.id, entry.id, PatchState.QUEUED.value, reason=_woken(store, entry.run_id))
     with visited(store, entry.run_id) as drive:
         is_same = drive.repository.tree_of(drive.result_head()) == review.base
         # one that was approved already was cut off before it was brought in
@@ -116,7 +116,12 @@ def reject_patch(store: Store, entry_id: str, by: By) -> Retrial:
         decide(dao, entry_id, Decision.REJECTED, **by)
         entry = dao.ledger.get(entry_id)
     refresh_files(store, entry.run_id)
-    return Retrial(entry.patch_id, entry.id, entry.state, reason=wake(store, entry.run_id))
+    return Retrial(entry.patch_id, entry.id, entry.state, reason=_woken(store, entry.run_id))
+
+
+def _woken(store: Store, run_id: str) -> str | None:
+    waking = wake(store, run_id)
+    return waking.sentence if waking else None
 
 
 def drop_quarantined(store: Store, entry_id: str, by: By) -> Retrial:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -90,8 +91,16 @@ def expire_and_wake(store: Store) -> Sequence[Event]:
     return events
 
 
-def wake(store: Store, run_id: str) -> str | None:
-    """Let Prefect go on with a suspended run of which a patch was answered; what came of it, as a sentence.
+class Waking(NamedTuple):
+    """What came of telling Prefect to go on with a run."""
+
+    sentence: str
+    goes_on: bool
+    """Whether Prefect goes on with it, told now or before."""
+
+
+def wake(store: Store, run_id: str) -> Waking | None:
+    """Let Prefect go on with a suspended run of which a patch was answered; what came of it.
 
     None when the run is not suspended, or still waits. Prefect may be away: reconciliation tells it later.
     """
@@ -104,14 +113,19 @@ def wake(store: Store, run_id: str) -> str | None:
     here = PREFECT_API_URL.value() or suspension.api_url
     later = f"`acms reconcile` tells it, or `acms resume {run_id}` goes on here"
     if here is None:
-        return f"run {run_id} is suspended, and PREFECT_API_URL does not say where its Prefect server is: {later}"
+        told = f"run {run_id} is suspended, and PREFECT_API_URL does not say where its Prefect server is: {later}"
+        return Waking(told, goes_on=False)
     try:
         with temporary_settings({**patience, PREFECT_API_URL: here}), get_client(sync_client=True) as client:
             result = client.resume_flow_run(suspension.flow_run_id, run_input=said)
+            if result.status is SetStateStatus.ACCEPT:
+                return Waking(f"run {run_id} was suspended: Prefect goes on with it", goes_on=True)
+            state = client.read_flow_run(suspension.flow_run_id).state
     except UNREACHABLE as problem:
         told = f"run {run_id} is suspended, and Prefect could not be told to go on: {problem_of(problem)}; {later}"
         _log.warning("%s", told)
-        return told
-    if result.status is SetStateStatus.ACCEPT:
-        return f"run {run_id} was suspended: Prefect goes on with it"
-    return f"run {run_id} was suspended: Prefect has been told already to go on with it"
+        return Waking(told, goes_on=False)
+    if state is not None and (state.is_scheduled() or state.is_pending() or state.is_running()):
+        return Waking(f"run {run_id} was suspended: Prefect has been told already to go on with it", goes_on=True)
+    name = state.name if state is not None else "no state"
+    return Waking(f"run {run_id} is suspended, and Prefect, which says {name}, does not go on; {later}", goes_on=False)

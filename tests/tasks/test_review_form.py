@@ -80,5 +80,6 @@ def test_who_answers_is_told_when_prefect_is_away(shop: Tried, entry_id: str) ->
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         told = wake(store, run_id)
     assert told is not None
-    assert told.startswith(f"run {run_id} is suspended, and Prefect could not be told to go on: ")
-    assert told.endswith(f"`acms reconcile` tells it, or `acms resume {run_id}` goes on here")
+    assert not told.goes_on
+    assert told.sentence.startswith(f"run {run_id} is suspended, and Prefect could not be told to go on: ")
+    assert told.sentence.endswith(f"`acms reconcile` tells it, or `acms resume {run_id}` goes on here")
