@@ -40,7 +40,7 @@ class RemoteUrl:
         if not found:
             scp = _SCP_LIKE.match(url)
             return cls(url, f"https://{_host(scp['host'])}", _path(scp["path"])) if scp else cls(url, None, _path(url))
-        address = urlsplit(url)
+        address, scheme = urlsplit(url), scheme.lower()
         host = _host(address.hostname or "")
         if scheme not in _DEFAULT_PORTS:
             # the port of ssh or git is not that of the web

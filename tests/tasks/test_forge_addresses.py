@@ -75,11 +75,12 @@ def test_what_the_remote_does_not_tell_is_asked_for_by_name(url: str, given: dic
         address_of(RemoteUrl.parse(url), PublishSettings.model_validate(given))
 
 
-def test_credentials_in_a_remotes_url_are_left_out_and_hidden() -> None:
-    """They are the repository's configuration, of which none is used."""
-    url = RemoteUrl.parse("https://me:s3cret%2Fpassw0rd@git.acme.org/acme/shop.git")
+@pytest.mark.parametrize(("scheme", "word"), [("https", "s3cret"), ("HTTPS", "h1dden"), ("Https", "c0vert")])
+def test_credentials_in_a_remotes_url_are_left_out_and_hidden(scheme: str, word: str) -> None:
+    """They are the repository's configuration, of which none is used; the scheme's case changes nothing."""
+    url = RemoteUrl.parse(f"{scheme}://me:{word}%2Fpassw0rd@git.acme.org/acme/shop.git")
     assert url.text == "https://git.acme.org/acme/shop.git"
-    assert "s3cret" not in redact("s3cret/passw0rd and s3cret%2Fpassw0rd")
+    assert word not in redact(f"{word}/passw0rd and {word}%2Fpassw0rd")
 
 
 @pytest.mark.parametrize(
