@@ -84,9 +84,11 @@ class Remote:
         What we have made says so in a trailer, and nobody else has committed it anew.
         """
         tip, start = self.fetch(branch), self.fetch(base)
-        form = "--format=%h%x09%cn%x09%ce%x09%(trailers:key=ACMS-Run,valueonly,separator=%x20)"
-        for line in text_of(self._git("log", form, tip, f"^{start}", f"^{ours}")).splitlines():
-            commit, name, address, runs = line.split("\t")
+        # a name may hold a tab, and what Python takes for the end of a line; git lets it hold neither NUL nor "\n"
+        form = "--format=%h%x00%cn%x00%ce%x00%(trailers:key=ACMS-Run,valueonly,unfold,separator=%x20)"
+        told = text_of(self._git("log", form, tip, f"^{start}", f"^{ours}"))
+        for line in filter(None, told.split("\n")):
+            commit, name, address, runs = line.split("\0")
             if address != AUTHOR_EMAIL or not runs:
                 return f"{commit} by {name}"
         return None

@@ -207,7 +207,8 @@ def test_a_branch_with_somebody_elses_commit_is_left_alone(shop: Shop, store: St
     git(shop.folder, "clone", "-q", str(shop.remote), str(work))
     git(work, "switch", "-q", f"acms/{first}")
     (work / "a.py").write_text("A = 3\n")
-    git(work, "-c", "user.name=Jane", "-c", "user.email=j@x", "commit", "-qam", "Better")
+    # a tab and a line separator are no reason to stumble over a name
+    git(work, "-c", "user.name=Jane\tO\u2028Neil", "-c", "user.email=j@x", "commit", "-qam", "Better")
     git(work, "push", "-q")
     theirs = shop.heads()[f"acms/{first}"]
     done = shop.publish(store, shop.ended(A, B))
