@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from prefect_acms.dao.store import Store
 from prefect_acms.tasks.publish_branches import Branch
-from prefect_acms.tasks.publish_marks import marked
+from prefect_acms.tasks.publish_marks import marked, unmarked
 from prefect_acms.tasks.reports.markdown import cell, code
 from prefect_acms.tasks.reports.text import count, one_line, place, short
 from prefect_acms.tasks.summary_model import GapRecord, PatchRecord, Summary
@@ -34,7 +34,7 @@ def part_of(store: Store, branch: Branch, summary: Summary, notes: Sequence[str]
     """Our part of the body, without secrets and not longer than `limit`: what matters less is left out first."""
     left = limit - len(marked("", summary.run.id, branch.gaps)) - len(_LEFT_OUT) - _SPARE
     kept: list[str] = []
-    sections = [store.scrubber.text("\n".join(lines)) for lines in _sections(branch, summary, notes)]
+    sections = [unmarked(store.scrubber.text("\n".join(lines))) for lines in _sections(branch, summary, notes)]
     for section in filter(None, sections):
         if len(section) + 2 > left:
             kept.append(_LEFT_OUT)

@@ -23,6 +23,11 @@ def marked(text: str, run_id: str, digests: Iterable[str]) -> str:
     return f"<!-- acms run={run_id} gaps={named} -->\n{text}\n<!-- /acms -->"
 
 
+def unmarked(text: str) -> str:
+    """Foreign text in which nothing can be taken for a mark."""
+    return text.replace("<!--", "< !--")
+
+
 def gaps_in(body: str) -> frozenset[str]:
     """The gaps that the mark in a body names; none without a mark."""
     found = _PART.search(body.replace("\r\n", "\n"))

@@ -11,13 +11,16 @@ import pytest
 from forges import TOKEN, Answer, Forge, forge_server
 from publishable import Shop, records
 from repositories import git
+from sqlalchemy import update
 
 from prefect_acms.canonical.errors import InvalidValue, NotPublishable
 from prefect_acms.canonical.outside_errors import ForgeFailed, GitFailed
+from prefect_acms.dao.gaps import GapRow
 from prefect_acms.dao.redaction import KNOWN
 from prefect_acms.dao.store import Store
 from prefect_acms.tasks.forge_addresses import RemoteUrl
 from prefect_acms.tasks.forge_tokens import Token
+from prefect_acms.tasks.publish_marks import without_part
 from prefect_acms.tasks.remotes import opened_remote
 from prefect_acms.tasks.repository import Repository
 
@@ -123,6 +126,17 @@ def test_a_later_run_about_the_same_brings_the_open_one_up(shop: Shop, store: St
     assert [record.state for record in records(store, first)] == ["superseded"]
     assert shop.publish(store, first).published[0].state == "superseded"
     assert shop.heads()[f"acms/{first}"] == shop.tip(f"acms/{second}")
+
+
+def test_a_finding_that_is_called_like_our_mark_does_not_end_our_part(shop: Shop, store: Store) -> None:
+    """Else what comes after it in the body would be taken for a person's words, and stay for ever."""
+    run_id = shop.ended(A)
+    with store.begin() as dao:
+        dao.session.execute(update(GapRow).values(title="gap <!-- /acms --> and more"))
+    shop.publish(store, run_id)
+    body = shop.forge.pulls[0]["body"]
+    assert "gap < !-- /acms --> and more" in body
+    assert without_part(body) == ""
 
 
 def test_a_closed_one_is_remembered_and_not_opened_again(shop: Shop, store: Store) -> None:
