@@ -99,6 +99,9 @@ def _asked(request: Callable[[], T]) -> T:
         raise Trouble(error.status, _said(error), error.headers) from error
     except requests.RequestException as error:
         raise unanswered(error) from error
+    except RuntimeError as error:
+        # how the client tells that it was sent to another host, where the token does not go
+        raise Trouble(HTTPStatus.MOVED_PERMANENTLY, str(error)) from error
 
 
 def _said(error: GithubException) -> str:

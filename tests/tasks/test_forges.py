@@ -171,6 +171,16 @@ def test_a_wrong_token_is_told_and_not_shown(server: Forge, waited: Waited) -> N
     assert "wr0ng" not in str(caught.value)
 
 
+def test_github_that_sends_to_another_host_is_one_sentence(waited: Waited) -> None:
+    """The client does not follow it there with the token, and neither do we."""
+    with forge_server("github") as server:
+        server.trouble(
+            "GET", "/pulls", Answer(301, {}, {"Location": "https://elsewhere.example/repos/acme/shop/pulls"})
+        )
+        with pytest.raises(ForgeFailed, match=r"it refuses \(301\): .* redirected"):
+            client_of(server, waited).requests("main")
+
+
 def test_github_that_knows_no_drafts_gets_an_ordinary_one(waited: Waited) -> None:
     """Private repositories of free accounts refuse drafts."""
     with forge_server("github") as server:
