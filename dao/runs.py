@@ -113,6 +113,11 @@ class RunDao(StateDao[RunRow]):
             statement = statement.where(tuple_(RunRow.created_at, RunRow.id) < (before.created_at, before.id))
         return self._all(statement)
 
+    def holding(self, key: str) -> list[RunRow]:
+        """The runs that have something under that key of their metadata, the newest first."""
+        held = RunRow.info[key].as_string().is_not(None)
+        return self._all(select(RunRow).where(held).order_by(RunRow.created_at.desc(), RunRow.id.desc()))
+
     def by_flow_run(self, flow_run_id: str) -> RunRow | None:
         """The newest run that a Prefect flow run drives, or None."""
         statement = select(RunRow).where(RunRow.prefect_flow_run_id == str(flow_run_id))

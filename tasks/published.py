@@ -14,8 +14,6 @@ from prefect_acms.tasks.forge_addresses import ForgeAddress
 KEY = "published"
 """Key in a run's metadata."""
 
-EVERY = 1_000_000
-
 
 class PublishedState(StrEnum):
     """How something that was published stands, when it was last looked at."""
@@ -78,5 +76,5 @@ def remember(store: Store, run_id: str, published: Published) -> None:
 def earlier(store: Store, address: ForgeAddress, base: str) -> Iterator[tuple[str, Published]]:
     """What was published of any run in that repository for that branch, with the run's id, the newest run first."""
     with store.begin(read_only=True) as dao:
-        runs = dao.runs.latest(EVERY)
+        runs = dao.runs.holding(KEY)
     return ((run.id, known) for run in runs for known in published_of(run) if known.is_of(address, base))

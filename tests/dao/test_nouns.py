@@ -28,6 +28,16 @@ def test_runs_are_found_by_repository_and_by_flow_run(any_world: World) -> None:
         assert dao.runs.by_flow_run("nobody's") is None
 
 
+def test_runs_are_found_by_what_their_metadata_holds(any_world: World) -> None:
+    """A list, an object or a word under that key; the newest first."""
+    key = any_world.store.ids.new("key")
+    with any_world.store.begin() as dao:
+        ids = [dao.runs.create(repo_root="/r").id for _ in range(4)]
+        for run_id, held in zip(ids, ([{"a": 1}], {}, "word"), strict=False):
+            dao.runs.change(run_id, metadata={key: held})
+        assert [run.id for run in dao.runs.holding(key)] == ids[2::-1]
+
+
 def test_children_are_listed_in_the_order_they_were_made(any_world: World) -> None:
     """Of the run, of the workstream, of the task."""
     run = any_world.run()
