@@ -146,7 +146,7 @@ async def _publish_patches(drive: Drive) -> None:
     for entry, patch in shown:
         text += ["", f"## {', '.join(patch.files[:3])}: {entry.state}", ""]
         text += [entry.quarantine_reason or f"+{patch.lines_added} -{patch.lines_removed}", "", *_fenced(patch.content)]
-    await _markdown(drive, "patches", "\n".join(text), f"{told} with their diffs")
+    await _markdown(drive, "patches", "\n".join(text), f"{told}, with what was changed")
 
 
 async def publish_end(drive: Drive, summary: Summary) -> None:

@@ -193,6 +193,7 @@ def test_a_run_goes_on_when_the_server_goes_away_for_good_in_its_middle(acms_run
     assert reasons[-1].split(":")[0] == "acms-summary runs without the Prefect server"
 
 
+@pytest.mark.campaign
 def test_a_run_that_has_ended_is_told_though_prefect_can_t_be(acms_run: Start) -> None:
     """The server goes when the run has its state, and nobody has told Prefect: the command gives the outcome."""
     running = acms_run(PREFECT_CLIENT_MAX_RETRIES="0")

@@ -31,6 +31,7 @@ RUN_MS = 180_000.0
 
 _ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 _RUN = re.compile(r"flow-run/([0-9a-f-]{36})")
+_SHORT_ID = re.compile(r"^[0-9a-f]{8}$")
 _ENDED = re.compile(r"^(Completed|Failed|Crashed|Cancelled|Skipped)$")
 
 
@@ -151,10 +152,11 @@ class PrefectUi:
         self.page.get_by_role("tab", name=name, exact=True).click()
 
     def open_artifact(self, key: str) -> None:
-        """Open an artifact from the tab that lists them."""
+        """Open an artifact from the tab that lists them: its history, and there its latest content."""
         self.page.get_by_role("link", name=key).first.click()
         self.page.wait_for_url(re.compile("artifacts/"))
-        self.see(key)
+        self.page.get_by_role("link", name=_SHORT_ID).first.click()
+        self.page.wait_for_url(re.compile("artifacts/artifact/"))
 
     def answer(self, decision: str, operator: str, reason: str) -> None:
         """Fill in and send the form of a run that is paused."""
