@@ -52,54 +52,70 @@ def up(*, host: str, port: int, pool: str, name: str | None, concurrency: int | 
     that PREFECT_API_URL names does not answer, the port is taken, or the work pool is of another type.
     """
     _prepare(database_url)
-    from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
+    from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 
     from prefect_acms.dao.store import open_store
-    from prefect_acms.deployments.server import Server
     from prefect_acms.tasks.prefect_server import require_server
 
     open_store()  # what can't be stored is refused before anything is started
     if PREFECT_API_URL.value():
         require_server()
-        asyncio.run(_up(None, PREFECT_UI_URL.value(), pool, name, concurrency))
-        click.echo("Stopped.")
-        return
-    server = Server(host, port)
-    try:
-        _tell_of(server, host)
-        os.environ["PREFECT_API_URL"] = server.api_url
-        with temporary_settings({PREFECT_API_URL: server.api_url}):
-            asyncio.run(_up(server, server.url, pool, name, concurrency))
-    finally:
-        server.stop()
+        asyncio.run(_up_there(PREFECT_UI_URL.value(), pool, name, concurrency))
+    else:
+        asyncio.run(_up_here(host, port, pool, name, concurrency))
     click.echo("Stopped.")
 
 
-async def _up(server: Server | None, ui: str | None, pool: str, name: str | None, concurrency: int | None) -> None:
+async def _up_there(ui: str | None, pool: str, name: str | None, concurrency: int | None) -> None:
+    from prefect_acms.deployments.working import told_to_stop
+
+    async with told_to_stop() as stop:
+        await _up(None, ui, pool, name, concurrency, stop)
+
+
+async def _up_here(host: str, port: int, pool: str, name: str | None, concurrency: int | None) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from prefect_acms.deployments.server import Server
+    from prefect_acms.deployments.working import told_to_stop, unless_told
+
+    # from before the server is there until it is no more: a signal in between would leave it behind
+    async with told_to_stop() as stop:
+        server = Server(host, port)
+        try:
+            _tell_of(server, host)
+            os.environ["PREFECT_API_URL"] = server.api_url
+            with temporary_settings({PREFECT_API_URL: server.api_url}):
+                if await unless_told(stop, _ready(server)):
+                    await _up(server, server.url, pool, name, concurrency, stop)
+        finally:
+            server.stop()
+
+
+async def _ready(server: Server) -> None:
+    # The flows take as long to import as the server takes to start: side by side.
+    await asyncio.gather(server.ready(), asyncio.to_thread(_load_flows))
+
+
+async def _up(  # noqa: PLR0917 - what the options say
+    server: Server | None, ui: str | None, pool: str, name: str | None, concurrency: int | None, stop: asyncio.Event
+) -> None:
     from prefect.client.orchestration import get_client
 
     from prefect_acms.deployments.deploying import deploy
     from prefect_acms.deployments.pools import pool_of_kind
-    from prefect_acms.deployments.working import told_to_stop, work
+    from prefect_acms.deployments.working import work
 
-    async with told_to_stop() as stop:
-        if server is not None:
-            getting_ready = asyncio.create_task(server.ready())
-            # The flows take as long to import as the server takes to start: side by side.
-            await asyncio.to_thread(_load_flows)
-            await getting_ready
-        async with get_client() as client:
-            found, made = await pool_of_kind(client, pool, "acms")
-            if stop.is_set():
-                return
-            applied = await deploy(client, pool)
-        click.echo(f"Work pool {pool} {'made' if made else 'found'}, {len(applied)} deployments up to date.")
-        if found.is_paused:
-            click.echo(
-                f"The work pool is paused, so that runs wait: `prefect work-pool resume {pool}` lets them start."
-            )
-        _tell_next(ui, applied)
-        await work(pool, name=name, limit=concurrency, stop=stop, server=server)
+    async with get_client() as client:
+        found, made = await pool_of_kind(client, pool, "acms")
+        if stop.is_set():
+            return
+        applied = await deploy(client, pool)
+    click.echo(f"Work pool {pool} {'made' if made else 'found'}, {len(applied)} deployments up to date.")
+    if found.is_paused:
+        click.echo(f"The work pool is paused, so that runs wait: `prefect work-pool resume {pool}` lets them start.")
+    _tell_next(ui, applied)
+    await work(pool, name=name, limit=concurrency, stop=stop, server=server)
 
 
 def _load_flows() -> None:

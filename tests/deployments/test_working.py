@@ -9,7 +9,7 @@ import signal
 import pytest
 from commands import Acms
 
-from prefect_acms.deployments.working import told_to_stop
+from prefect_acms.deployments.working import told_to_stop, unless_told
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -27,6 +27,18 @@ def test_whatever_ends_the_command_ends_what_it_has_started(number: signal.Signa
         assert asyncio.run(told())
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_start_that_hangs_is_given_up_when_told_to_stop() -> None:
+    """Nobody waits for the longest time that a server may take."""
+
+    async def given_up() -> tuple[bool, bool]:
+        async with told_to_stop() as stop:
+            asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)
+            hanging = await asyncio.wait_for(unless_told(stop, asyncio.sleep(180)), 10)
+        return await unless_told(asyncio.Event(), asyncio.sleep(0)), hanging
+
+    assert asyncio.run(given_up()) == (True, False)
 
 
 def test_a_host_that_can_be_none_is_bad_input(acms: Acms, canonical_url: str) -> None:
