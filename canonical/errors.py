@@ -48,6 +48,7 @@ The class writes the sentence, the raise site passes the facts::
     ├── SourceFailed                  one gap source could not do its work
     │   └── EverySourceFailed
     ├── ServerFailed                  the Prefect server that we started did not start, or ended
+    ├── WorkerFailed                  a worker of ours could not go on
     ├── ToolFailed                    a tool could not be run
     │   ├── ToolUnavailable           not installed, or no capable tool
     │   ├── ToolTimedOut              killed after its time was over

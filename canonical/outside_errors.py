@@ -23,6 +23,12 @@ class ServerFailed(AcmsError):
     sentence = "the Prefect server that was started here {problem}; its log is {log}"
 
 
+class WorkerFailed(AcmsError):
+    """A worker that was to work until it is told to stop could not go on."""
+
+    sentence = "the worker failed: {problem}"
+
+
 class ToolFailed(AcmsError):
     """A tool could not be run."""
 

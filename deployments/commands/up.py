@@ -178,7 +178,7 @@ def worker(pool: str, name: str | None, concurrency: int | None, database_url: s
 
     The pool is of type `acms` and on the server that PREFECT_API_URL names; `acms deploy` makes it. Each run is a
     process beside the worker, with the worker's environment. Ctrl-C or SIGTERM ends the worker; its runs let go and can
-    be resumed. The exit code is 0 then, and 2 when there is no such server or pool.
+    be resumed. The exit code is 0 then, 1 when the worker ended by itself, and 2 when there is no such server or pool.
     """
     _prepare(database_url)
     from prefect_acms.dao.connections import address

@@ -6,10 +6,16 @@ import asyncio
 import os
 import signal
 
+import httpx
 import pytest
 from commands import Acms
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_WORKER_QUERY_SECONDS, temporary_settings
 
-from prefect_acms.deployments.working import told_to_stop, unless_told
+from prefect_acms.canonical.outside_errors import WorkerFailed
+from prefect_acms.deployments.pools import pool_of_kind
+from prefect_acms.deployments.worker import AcmsWorker
+from prefect_acms.deployments.working import told_to_stop, unless_told, work
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -39,6 +45,29 @@ def test_a_start_that_hangs_is_given_up_when_told_to_stop() -> None:
         return await unless_told(asyncio.Event(), asyncio.sleep(0)), hanging
 
     assert asyncio.run(given_up()) == (True, False)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_server_that_goes_away_ends_the_worker_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a traceback nor what Prefect prints of its attempts."""
+    refused = httpx.ConnectError("All connection attempts failed")
+
+    async def away(_worker: AcmsWorker) -> None:
+        raise refused
+
+    async def worked() -> None:
+        async with get_client() as client:
+            await pool_of_kind(client, "left", "acms")
+        monkeypatch.setattr(AcmsWorker, "get_and_submit_flow_runs", away)
+        with temporary_settings({PREFECT_WORKER_QUERY_SECONDS: 0.001}):
+            await work("left", name=None, limit=None, stop=asyncio.Event())
+
+    with pytest.raises(WorkerFailed, match=r"^the worker failed: the Prefect server did not answer") as caught:
+        asyncio.run(worked())
+    assert caught.value.exit_code == 1
+    assert capsys.readouterr().out == ""
 
 
 def test_a_host_that_can_be_none_is_bad_input(acms: Acms, canonical_url: str) -> None:
