@@ -110,7 +110,7 @@ class Server:
         require_address(host, port)
         require_home()
         self.url = local_url(host, port)
-        self.log = acms_home() / "prefect-server.log"
+        self.log = acms_home() / f"prefect-server-{port}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,6 +17,7 @@ from prefect.settings import PREFECT_WORKER_QUERY_SECONDS, temporary_settings
 
 from prefect_acms.canonical.outside_errors import WorkerFailed
 from prefect_acms.deployments.pools import pool_of_kind
+from prefect_acms.deployments.server import Server
 from prefect_acms.deployments.worker import AcmsWorker
 from prefect_acms.deployments.working import told_to_stop, unless_told, work
 
@@ -68,6 +72,18 @@ def test_a_server_that_goes_away_ends_the_worker_in_one_sentence(
         asyncio.run(worked())
     assert caught.value.exit_code == 1
     assert capsys.readouterr().out == ""
+
+
+def test_each_server_of_a_home_has_a_log_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The port is in its name, so that a second server leaves the first one's alone."""
+    monkeypatch.setenv("ACMS_HOME", str(tmp_path))
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = Server(port=port)
+    server.stop()
+    assert server.log == tmp_path / f"prefect-server-{port}.log"
+    assert [path.name for path in tmp_path.glob("prefect-server*")] == [server.log.name]
 
 
 def test_a_host_that_can_be_none_is_bad_input(acms: Acms, canonical_url: str) -> None:
