@@ -35,6 +35,8 @@ class Wanted:
     """Are switched on, in place of what was there."""
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     job_variables: Mapping[str, Any] = field(default_factory=dict)
+    keeps_pool: bool = False
+    """Whether a deployment that is in a work pool already stays in that one."""
 
 
 class Applied(NamedTuple):
@@ -43,6 +45,7 @@ class Applied(NamedTuple):
     row: Deployable
     full_name: str
     id: str
+    pool: str
 
 
 def schedules_wanted(given: Sequence[str], timezone: str) -> dict[str, tuple[Schedule, ...]]:
@@ -116,7 +119,7 @@ async def store_variables(url: str | None) -> dict[str, Any]:
 
 
 async def deploy(client: PrefectClient, pool: str, wanted: Wanted | None = None) -> list[Applied]:
-    """Make or update every deployment of the catalog, in that pool.
+    """Make or update every deployment of the catalog, in that pool, or the one it is in where the caller wants that.
 
     Parameters, job variables and schedules that a deployment on the server has stay, where the caller wants no others.
     The types of our blocks are made known too: the form of a run chooses among them.
@@ -138,10 +141,12 @@ async def deploy(client: PrefectClient, pool: str, wanted: Wanted | None = None)
 async def _apply(client: PrefectClient, row: Deployable, pool: str, wanted: Wanted) -> Applied:
     from prefect.client.schemas.objects import VersionInfo
 
-    deployment = await build(row, pool, wanted, await deployed(client, row))
+    before = await deployed(client, row)
+    pool = (before.work_pool_name if before and wanted.keeps_pool else None) or pool
+    deployment = await build(row, pool, wanted, before)
     # else Prefect would tell of the git repository that the caller happens to be in
     ours = VersionInfo(type="prefect:simple", version=version("prefect-acms"))
-    return Applied(row, deployment.full_name, str(await deployment.aapply(version_info=ours)))
+    return Applied(row, deployment.full_name, str(await deployment.aapply(version_info=ours)), pool)
 
 
 async def deployed(client: PrefectClient, row: Deployable) -> DeploymentResponse | None:

@@ -36,7 +36,11 @@ _PARAMETER = click.option(
 
 
 @click.command()
-@click.option("--pool", default=POOL, show_default=True, metavar="NAME", help="Run in this work pool.")
+@click.option(
+    "--pool",
+    metavar="NAME",
+    help=f"Run in this work pool; without it, each in the pool that it is in, and in {POOL} where it is in none.",
+)
 @click.option(
     "--pool-type",
     type=click.Choice(KINDS),
@@ -57,7 +61,7 @@ _PARAMETER = click.option(
 @click.option("--pool-template", is_flag=True, help="Print the base job template of such a pool, and do no more.")
 def deploy(
     *,
-    pool: str,
+    pool: str | None,
     pool_type: str | None,
     schedules: tuple[str, ...],
     timezone: str,
@@ -68,9 +72,9 @@ def deploy(
 ) -> None:
     """Make or update the deployments on a Prefect server.
 
-    The server is the one that PREFECT_API_URL names. A pool that is there already is used as it is. Parameters,
-    schedules and job variables that somebody has changed on the server stay, where no option says otherwise; schedules
-    that no option asks for are there, but switched off.
+    The server is the one that PREFECT_API_URL names. A pool that is there already is used as it is. The pool,
+    parameters, schedules and job variables that a deployment has on the server stay, where no option says otherwise;
+    schedules that no option asks for are there, but switched off.
 
     The exit code is 2 when an option is wrong, there is no such server, or the pool is of another type.
     """
@@ -84,11 +88,15 @@ def deploy(
         emit_json(template_of(pool_type or KINDS[0]))
         return
     if as_yaml:
-        click.echo(prefect_file(pool), nl=False)
+        click.echo(prefect_file(pool or POOL), nl=False)
         return
-    wanted = Wanted(schedules=schedules_wanted(schedules, timezone), parameters=parameters_wanted(parameters))
+    wanted = Wanted(
+        schedules=schedules_wanted(schedules, timezone),
+        parameters=parameters_wanted(parameters),
+        keeps_pool=pool is None,
+    )
     require_named_server("a deployment")
-    asyncio.run(_deploy(pool, pool_type, wanted, database_url))
+    asyncio.run(_deploy(pool or POOL, pool_type, wanted, database_url))
 
 
 async def _deploy(pool: str, pool_type: str | None, wanted: Wanted, database_url: str | None) -> None:

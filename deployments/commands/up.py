@@ -37,11 +37,18 @@ _CONCURRENCY = click.option(
 @click.command()
 @_HOST
 @_PORT
-@_POOL
+@click.option(
+    "--pool",
+    metavar="NAME",
+    help=f"Work for this work pool, with all deployments in it; without it, work for {POOL}, and a deployment that is"
+    " in another pool stays there.",
+)
 @_NAME
 @_CONCURRENCY
 @database_option
-def up(*, host: str, port: int, pool: str, name: str | None, concurrency: int | None, database_url: str | None) -> None:
+def up(
+    *, host: str, port: int, pool: str | None, name: str | None, concurrency: int | None, database_url: str | None
+) -> None:
     """Start all that runs on a Prefect server need: server, work pool, deployments, worker.
 
     The server is the one that PREFECT_API_URL names; where it names none, one is started here, on loopback, with its
@@ -66,14 +73,14 @@ def up(*, host: str, port: int, pool: str, name: str | None, concurrency: int | 
     click.echo("Stopped.")
 
 
-async def _up_there(ui: str | None, pool: str, name: str | None, concurrency: int | None) -> None:
+async def _up_there(ui: str | None, pool: str | None, name: str | None, concurrency: int | None) -> None:
     from prefect_acms.deployments.working import told_to_stop
 
     async with told_to_stop() as stop:
         await _up(None, ui, pool, name, concurrency, stop)
 
 
-async def _up_here(host: str, port: int, pool: str, name: str | None, concurrency: int | None) -> None:
+async def _up_here(host: str, port: int, pool: str | None, name: str | None, concurrency: int | None) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from prefect_acms.deployments.server import Server
@@ -98,20 +105,28 @@ async def _ready(server: Server) -> None:
 
 
 async def _up(  # noqa: PLR0917 - what the options say
-    server: Server | None, ui: str | None, pool: str, name: str | None, concurrency: int | None, stop: asyncio.Event
+    server: Server | None,
+    ui: str | None,
+    asked: str | None,
+    name: str | None,
+    concurrency: int | None,
+    stop: asyncio.Event,
 ) -> None:
     from prefect.client.orchestration import get_client
 
-    from prefect_acms.deployments.deploying import deploy
+    from prefect_acms.deployments.deploying import Wanted, deploy
     from prefect_acms.deployments.pools import pool_of_kind
     from prefect_acms.deployments.working import work
 
+    pool = asked or POOL
     async with get_client() as client:
         found, made = await pool_of_kind(client, pool, "acms")
         if stop.is_set():
             return
-        applied = await deploy(client, pool)
+        applied = await deploy(client, pool, Wanted(keeps_pool=asked is None))
     click.echo(f"Work pool {pool} {'made' if made else 'found'}, {len(applied)} deployments up to date.")
+    if others := sorted({done.pool for done in applied} - {pool}):
+        click.echo(f"Deployments that are in another work pool stay there: {', '.join(others)}.")
     if found.is_paused:
         click.echo(f"The work pool is paused, so that runs wait: `prefect work-pool resume {pool}` lets them start.")
     _tell_next(ui, applied)

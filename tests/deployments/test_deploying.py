@@ -60,11 +60,12 @@ def test_deploying_makes_all_and_keeps_what_a_person_changed(acms: Acms) -> None
 
     asyncio.run(change())
     nightly = 'improve.config={"repository": "/srv/shop"}'
-    again = acms("deploy", "--pool", pool, "--schedule", "improve=0 2 * * *", "--parameter", nightly)
+    again = acms("deploy", "--schedule", "improve=0 2 * * *", "--parameter", nightly)
     assert (again.returncode, again.stderr) == (0, "")
     kept = _deployment("sweep")
     assert (kept.id, kept.parameters, kept.job_variables) == (sweep.id, {"health": None}, {"env": {"LANG": "C"}})
     assert kept.paused
+    assert kept.work_pool_name == pool, "only --pool moves what is in a pool"
     assert [schedule.active for schedule in kept.schedules] == [True]
     improve = _deployment("improve")
     assert improve.parameters == {"config": {"repository": "/srv/shop"}}
