@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from commands import Acms, Called
@@ -15,8 +16,12 @@ from prefect_acms.canonical.gap import GapTrigger
 from prefect_acms.canonical.patch import PatchTrigger
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.store import open_store
+from prefect_acms.deployments.catalog import CATALOG
 from prefect_acms.deployments.cli import exit_code
 from prefect_acms.deployments.demo import make_repository
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
 
 DIFF = b"diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-import os\n+x = '\xff\x1b[31m'\n"
 
@@ -80,3 +85,20 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shop(sample: Path, tmp_path: Path) -> Path:
     """A repository of this test alone."""
     return shutil.copytree(sample, tmp_path / "shop", symlinks=True)
+
+
+@pytest.fixture
+def no_deployments(prefect_server: None) -> Iterator[None]:  # noqa: ARG001 - a fixture is asked for by its name
+    """Nothing of the catalog is deployed on the session's server, before and after."""
+    from prefect_side import asked  # noqa: PLC0415 - Prefect takes a second, which most tests don't need
+
+    names = {row.name for row in CATALOG}
+
+    async def remove(client: PrefectClient) -> None:
+        for deployment in await client.read_deployments():
+            if deployment.name in names:
+                await client.delete_deployment(deployment.id)
+
+    asked(remove)
+    yield
+    asked(remove)

@@ -36,7 +36,7 @@ def _deployment(name: str) -> DeploymentResponse:
     return found
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("no_deployments")
 def test_deploying_makes_all_and_keeps_what_a_person_changed(acms: Acms) -> None:
     """By module path, with nothing to pull and schedules off; the second time, only what options ask for changes."""
     pool = f"pool-{uuid4().hex[:8]}"

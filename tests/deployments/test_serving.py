@@ -20,7 +20,7 @@ from prefect_acms.deployments.deploying import deployed
 PATIENCE_SEC = 90
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("no_deployments")
 def test_a_run_of_a_served_deployment_is_carried_out(tmp_path: Path) -> None:
     """By a process beside it; SIGTERM ends it well, as a service manager wants it."""
     url, log = PREFECT_API_URL.value(), tmp_path / "serve.log"
