@@ -6,12 +6,10 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from faults import until
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect_side import edges, state_of
 from repositories import Committed, Ran, fingerprint_of, git
 
 from prefect_acms.blocks.config import (
@@ -158,32 +156,14 @@ def test_the_outbox_holds_what_the_database_holds(demo_run: Ran) -> None:
     assert [json.loads(line)["event_id"] for line in lines] == [row.event_id for row in rows]
 
 
-async def _flow_states(flow_run_id: str) -> dict[str, str]:
-    async with get_client() as client:
-        run = await client.read_flow_run(UUID(flow_run_id))
-        assert run.state is not None
-        return {"type": run.state.type.value, "name": str(run.state.name)}
-
-
 def test_prefect_says_what_the_canonical_run_says(demo_run: Ran) -> None:
     """The final Prefect state is derived from the canonical one."""
     with demo_run.store.begin(read_only=True) as dao:
         run = dao.runs.get(demo_run.outcome.run_id)
     assert run.prefect_flow_run_id is not None
-    states = asyncio.run(_flow_states(run.prefect_flow_run_id))
+    state = state_of(run.prefect_flow_run_id)
     expected = "Degraded" if run.info.get("degraded") else "Completed"
-    assert states == {"type": "COMPLETED", "name": expected}
-
-
-async def _edges(flow_run_id: str) -> set[tuple[str, str]]:
-    """What is drawn on the page of the execution below a flow run: which box leads to which, by their labels."""
-    async with get_client() as client:
-        below = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(flow_run_id)]))
-        phases = await client.read_flow_runs(flow_run_filter=below)
-        (execution,) = (phase.id for phase in phases if phase.name.startswith("execute "))
-        answer = await client.request("GET", "/flow_runs/{id}/graph-v2", path_params={"id": execution})
-    nodes = {node["id"]: node for _, node in answer.json()["nodes"]}
-    return {(nodes[up["id"]]["label"], node["label"]) for node in nodes.values() for up in node["parents"]}
+    assert (state.type.value, state.name) == ("COMPLETED", expected)
 
 
 def test_the_graph_of_the_run_shows_which_task_waited_for_which(demo_run: Ran) -> None:
@@ -198,7 +178,7 @@ def test_the_graph_of_the_run_shows_which_task_waited_for_which(demo_run: Ran) -
         }
     assert len(waited) > 1
     flow_run_id = str(run.prefect_flow_run_id)
-    until(lambda: waited <= asyncio.run(_edges(flow_run_id)), "Prefect has written the tasks down, with their edges")
+    until(lambda: waited <= asyncio.run(edges(flow_run_id)), "Prefect has written the tasks down, with their edges")
 
 
 def test_the_reports_are_written_and_agree_with_the_outcome(demo_run: Ran) -> None:

@@ -16,6 +16,7 @@ from uuid import UUID
 from faults import PATIENCE_SEC, alive, until
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelling, Scheduled
@@ -109,6 +110,17 @@ def until_final(flow_run_id: UUID, within: float = PATIENCE_SEC) -> State[Any]:
 
     found: State[Any] = until(final, f"flow run {flow_run_id} ends", within)
     return found
+
+
+async def edges(flow_run_id: str) -> set[tuple[str, str]]:
+    """What is drawn on the page of the execution below a flow run: which box leads to which, by their labels."""
+    async with get_client() as client:
+        below = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(flow_run_id)]))
+        phases = await client.read_flow_runs(flow_run_filter=below)
+        (execution,) = (phase.id for phase in phases if phase.name.startswith("execute "))
+        answer = await client.request("GET", "/flow_runs/{id}/graph-v2", path_params={"id": execution})
+    nodes = {node["id"]: node for _, node in answer.json()["nodes"]}
+    return {(nodes[up["id"]]["label"], node["label"]) for node in nodes.values() for up in node["parents"]}
 
 
 class Pool(NamedTuple):
