@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
-from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 from commands import Acms
+from ports import free_port
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_WORKER_QUERY_SECONDS, temporary_settings
 
@@ -77,9 +76,7 @@ def test_a_server_that_goes_away_ends_the_worker_in_one_sentence(
 def test_each_server_of_a_home_has_a_log_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The port is in its name, so that a second server leaves the first one's alone."""
     monkeypatch.setenv("ACMS_HOME", str(tmp_path))
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = Server(port=port)
     server.stop()
     assert server.log == tmp_path / f"prefect-server-{port}.log"

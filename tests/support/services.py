@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from ports import free_port
 
 
 class Request(NamedTuple):
@@ -141,14 +141,6 @@ class GitHub(Service):
         return issue
 
 
-def _free_port() -> int:
-    """A port that nobody listens at; aiosmtpd can't choose one by itself."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
-
-
 class MailServer:
     """A mail server that keeps what it is sent; who logs in needs the password."""
 
@@ -159,7 +151,7 @@ class MailServer:
         self.logins: list[tuple[str, str]] = []
         self.refuses = False
         self.controller = Controller(
-            self, hostname="127.0.0.1", port=_free_port(), authenticator=self._let_in, auth_require_tls=False
+            self, hostname="127.0.0.1", port=free_port(), authenticator=self._let_in, auth_require_tls=False
         )
 
     @property

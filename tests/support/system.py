@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,6 +16,7 @@ from typing import TypeVar
 
 import psutil
 from faults import ACMS, until
+from ports import free_port
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy import select
@@ -84,7 +84,7 @@ def _homes(folder: Path) -> dict[str, str]:
 @contextmanager
 def started(folder: Path, *options: str, server: str | None = None) -> Iterator[System]:
     """`acms up` on a free port, or beside the server at an address; told to stop, it must end and leave nothing."""
-    address, log = server or f"http://127.0.0.1:{_free_port()}", folder / "up.log"
+    address, log = server or f"http://127.0.0.1:{free_port()}", folder / "up.log"
     environment = {name: value for name, value in _homes(folder).items() if name != "PREFECT_API_URL"}
     environment |= {"PREFECT_API_URL": f"{server}/api"} if server else {}
     where = () if server else ("--port", address.rpartition(":")[2])
@@ -112,10 +112,3 @@ def started(folder: Path, *options: str, server: str | None = None) -> Iterator[
             left.kill()
         process.kill()
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
