@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from prefect_acms.blocks.budget import BudgetSettings
 from prefect_acms.blocks.events import EventSettings
 from prefect_acms.blocks.form_marks import without_marks
 from prefect_acms.blocks.guardrails import GuardrailSettings
@@ -256,6 +257,7 @@ class PipelineConfig(Section):
     resilience: ResilienceSettings = Field(default=ResilienceSettings(), description="retries and breakers")
     health: HealthSettings = Field(default=HealthSettings(), description="when silence means stuck or lost")
     execution: ExecutionSettings = Field(default=ExecutionSettings(), description="how the plan is carried out")
+    budget: BudgetSettings = Field(default=BudgetSettings(), description="what the run and its tasks may use up")
     notifications: NotificationSettings = Field(
         default=NotificationSettings(), description="who is told what about the run"
     )

@@ -55,6 +55,7 @@ The class writes the sentence, the raise site passes the facts::
     │   └── BreakerOpen               its circuit breaker is open
     ├── ChannelFailed                 a channel of notifications could not be told
     ├── GuardrailViolation            refused by the pattern index or by a limit
+    ├── BudgetExceeded                a call that a budget has no room for; nothing was spent
     ├── PatchRefused                  the patch did not validate
     ├── ForgeFailed                   GitHub, GitLab or Gitea did not do what it was asked for
     └── GitFailed                     a git command failed
@@ -336,6 +337,15 @@ class GuardrailViolation(AcmsError):
     """A guardrail refused; no switch turns it off inside a run."""
 
     sentence = "guardrail {rule}: {problem}"
+
+
+class BudgetExceeded(AcmsError):
+    """A budget has no room for one more call, so it was not made."""
+
+    sentence = (
+        "the {scope}'s budget of {limit} {what} has no room for {tool}: "
+        "{spent} spent, {reserved} set aside for others, {asked} asked for"
+    )
 
 
 class PatchRefused(AcmsError):

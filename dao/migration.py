@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from prefect_acms.canonical.errors import InvalidValue, StoreUnavailable, UnknownName
 from prefect_acms.dao.connections import address, patience, shown
 
-VERSIONS = ("base", "001", "002", "003", "004", "005", "006", "007", "008", "009")
+VERSIONS = ("base", "001", "002", "003", "004", "005", "006", "007", "008", "009", "010")
 """Every version of the schema, oldest first; a test holds it equal to the folder of migrations."""
 
 HEAD = VERSIONS[-1]

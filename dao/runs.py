@@ -79,6 +79,7 @@ class RunDao(StateDao[RunRow]):
         head = self._unit.trail.head(run_id)
         epoch = self.get(run_id).epoch + 1
         self._set(run_id, {"epoch": epoch})
+        self._unit.budgets.give_up(run_id)
         head.epoch = epoch
         return epoch
 

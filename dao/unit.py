@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from prefect_acms.canonical.errors import NotFound, StoreUnavailable, Superseded
+from prefect_acms.dao.budgets import BudgetDao
 from prefect_acms.dao.circuit_breakers import BreakerDao
 from prefect_acms.dao.connections import Desk
 from prefect_acms.dao.gaps import GapDao
@@ -172,6 +173,11 @@ class UnitOfWork:
     def circuit_breakers(self) -> BreakerDao:
         """Breakers of tools."""
         return BreakerDao(self)
+
+    @cached_property
+    def budgets(self) -> BudgetDao:
+        """What calls of tools and models use up."""
+        return BudgetDao(self)
 
     @cached_property
     def tool_metrics(self) -> ToolMetricDao:

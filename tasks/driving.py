@@ -31,6 +31,7 @@ from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Store, UnitOfWork, open_store
 from prefect_acms.dao.unit import Fence
 from prefect_acms.tasks.baseline import Baseline
+from prefect_acms.tasks.budgets import Budgets
 from prefect_acms.tasks.event_sending import send_events
 from prefect_acms.tasks.leases import Lease, driver_of, recorded_driver, this_driver
 from prefect_acms.tasks.patterns import PatternIndex
@@ -139,6 +140,16 @@ class Drive:
         with self.repository.writing, self.begin() as dao:
             dao.check_epoch(self.run_id, self.epoch)
             self.repository.move_ref(ref, new, old)
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long; raises RunEnding once the run is being ended."""
+        self.stopping.wait(seconds)
+        self.require_going()
+
+    @cached_property
+    def budgets(self) -> Budgets:
+        """What the run and its tasks may use up: asked before each call of a tool or model."""
+        return Budgets(self.store, self.config.budget, Fence(self.run_id, self.epoch), self.pause)
 
     @cached_property
     def toolbox(self) -> Toolbox:

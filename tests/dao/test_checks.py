@@ -270,6 +270,13 @@ WITHOUT_STATE: dict[str, tuple[Row, list[Row]]] = {
         },
         [{"version": 0}, {"sha256": "short"}, {"lines_added": -1}, {"lines_removed": -1}],
     ),
+    "budget_entries": (
+        {
+            "id": "x", "version": 1, **COMMON, "run_id": "r", "tool_id": "t", "wall_sec": 0.0, "tool_runs": 0,
+            "tokens": 0, "micro_usd": 0, "expires_at": T1,
+        },
+        [{"version": 0}, {"wall_sec": -1}, {"tool_runs": -1}, {"tokens": -1}, {"micro_usd": -1}],
+    ),
     "tool_metrics": (
         {"tool_id": "t", "call_count": 2, "success_count": 2, "total_latency_ms": 1.5, "updated_at": T0},
         [{"success_count": 3}, {"success_count": -1}, {"call_count": 1}, {"total_latency_ms": -1}],

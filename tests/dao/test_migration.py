@@ -157,6 +157,11 @@ class Filler:
         self.row("gaps", id="gap_2", run_id="run_1", state="deferred", severity="low", deferred_reason="later",
                  file_paths=[], dependencies=["gap_1"])  # fmt: skip
 
+    def _fill_10(self) -> None:
+        self.row("budget_entries", id="spend_1", run_id="run_1", task_id="task_1", tokens=7, micro_usd=2**40,
+                 expires_at=LATER, settled_at=NOW)  # fmt: skip
+        self.row("budget_entries", id="spend_2", run_id="run_1", micro_usd=0, expires_at=LATER)
+
 
 def _tables(connection: Connection) -> list[str]:
     found = sorted(inspect(connection).get_table_names())
@@ -209,7 +214,7 @@ def test_the_versions_are_those_of_the_folder() -> None:
 
 
 def test_a_step_up_keeps_every_row(url: str, connection: Connection) -> None:
-    """With rows in all the tables of a version, a database goes one version up and has them all; nine times."""
+    """With rows in all the tables of a version, a database goes one version up and has them all; ten times."""
     for lower, higher in STEPS:
         before = everything(connection)
         upgrade(url, higher)
@@ -221,7 +226,7 @@ def test_a_step_up_keeps_every_row(url: str, connection: Connection) -> None:
 
 
 def test_a_step_down_and_up_again_loses_nothing(url: str, connection: Connection) -> None:
-    """What the lower version has no place for waits, and comes back letter by letter; nine times."""
+    """What the lower version has no place for waits, and comes back letter by letter; ten times."""
     filled(url, connection)
     for lower, higher in reversed(STEPS):
         before = everything(connection)
@@ -283,6 +288,7 @@ def test_the_trail_goes_on_as_before_after_any_way_to_head(url: str, connection:
 BLOCKER = {
     "002": "phases", "003": "workstream_dependencies", "004": "task_dependencies",
     "005": "uet_workers", "006": "patch_ledger_entries", "007": "task_gates", "008": "routing_indexes", "009": "gaps",
+    "010": "budget_entries",
 }  # fmt: skip
 
 
@@ -298,7 +304,7 @@ def test_a_step_up_that_fails_leaves_the_version_before_it(tmp_path: Path) -> No
             connection.commit()
             before = (raw_schema(path), everything(connection))
             with pytest.raises(
-                StoreUnavailable, match=f"migrating it from {lower} to 009 stopped at {lower}: .*exists"
+                StoreUnavailable, match=f"migrating it from {lower} to 010 stopped at {lower}: .*exists"
             ):
                 upgrade(url)
             assert (raw_schema(path), everything(connection)) == before
@@ -310,9 +316,9 @@ def test_a_step_up_that_fails_leaves_the_version_before_it(tmp_path: Path) -> No
 
 
 def test_a_step_down_that_fails_leaves_the_version_before_it(url: str, connection: Connection) -> None:
-    """Something is in the way of the rows that are put aside last: nothing has changed; nine times."""
+    """Something is in the way of the rows that are put aside last: nothing has changed; ten times."""
     filled(url, connection)
-    last = "gaps circuit_breakers test_gates patches workers tasks workstreams runs state_transitions"
+    last = "budget_entries gaps circuit_breakers test_gates patches workers tasks workstreams runs state_transitions"
     for (lower, higher), table in zip(reversed(STEPS), last.split(), strict=True):
         connection.exec_driver_sql(f"CREATE TABLE kept_{higher}_{table} (x INTEGER)")
         connection.commit()
@@ -346,10 +352,10 @@ def test_a_downgrade_leaves_a_copy_beside_the_file(tmp_path: Path) -> None:
     with create_engine(url, poolclass=NullPool).connect() as connection:
         before = filled(url, connection)
     backup = downgrade(url, "007")
-    assert backup == tmp_path / "canonical.db.backup-009"
-    assert current(f"sqlite:///{backup}") == "009"
+    assert backup == tmp_path / "canonical.db.backup-010"
+    assert current(f"sqlite:///{backup}") == "010"
     with create_engine(f"sqlite:///{backup}", poolclass=NullPool).connect() as connection:
         assert everything(connection) == before
     upgrade(url)
-    assert downgrade(url, "007") == tmp_path / "canonical.db.backup-009-2"
+    assert downgrade(url, "007") == tmp_path / "canonical.db.backup-010-2"
     assert downgrade(url, "base") == tmp_path / "canonical.db.backup-007"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from racing import at_once, in_processes
 
 from prefect_acms.canonical.errors import GuardRefused, InvalidTransition, LostRace, StoreUnavailable, Superseded
 from prefect_acms.canonical.events import Notice
@@ -46,43 +46,6 @@ for number in range(int(sys.argv[3])):
         dao.runs.note(sys.argv[2], Notice.DRIFT_DETECTED, reason=f"{number}")
 print("done", flush=True)
 """
-
-
-def at_once(work: Callable[[int], None], count: int = 8) -> None:
-    """Run the work in so many threads that start together."""
-    barrier = threading.Barrier(count)
-
-    def start(number: int) -> None:
-        barrier.wait()
-        work(number)
-
-    threads = [threading.Thread(target=start, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def in_processes(program: str, arguments: list[list[str]]) -> list[str]:
-    """What processes say that start together: one for each list of arguments."""
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, *some], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for some in arguments
-    ]
-    for process in running:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    said = []
-    for process in running:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in running:
-        said += process.communicate(timeout=60)[0].splitlines()
-        assert process.returncode == 0
-    return said
 
 
 def is_whole(store: Store, run_id: str) -> int:

@@ -17,8 +17,8 @@ from prefect_acms.dao.migration import VERSIONS, downgrade, upgrade
 from prefect_acms.dao.schema import Base
 
 NOUNS = (
-    "circuit_breakers gaps ledger patches phases runs tasks test_gates tool_metrics transitions uet_workers workers "
-    "workstreams"
+    "budgets circuit_breakers gaps ledger patches phases runs tasks test_gates tool_metrics transitions uet_workers "
+    "workers workstreams"
 )
 
 

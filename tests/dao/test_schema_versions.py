@@ -128,7 +128,7 @@ def test_going_where_one_is_does_nothing(file: Path) -> None:
     assert list(file.parent.glob("*backup*")) == []
 
 
-@pytest.mark.parametrize("wanted", ["010", "heads", "-1", "", "9"])
+@pytest.mark.parametrize("wanted", ["011", "heads", "-1", "", "9"])
 def test_an_unknown_version_is_told_with_the_known_ones(wanted: str, file: Path) -> None:
     """Before anything is touched."""
     for way in (upgrade, downgrade):
@@ -153,10 +153,10 @@ def test_a_newer_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "canonical.db"
     upgrade(f"sqlite:///{path}")
     database = sqlite3.connect(path)
-    database.execute("UPDATE alembic_version SET version_num = '010'")
+    database.execute("UPDATE alembic_version SET version_num = '011'")
     database.commit()
     database.close()
-    _unchanged(path, "it has schema 010 of a newer acms, this one knows schemas up to 009: upgrade acms")
+    _unchanged(path, "it has schema 011 of a newer acms, this one knows schemas up to 010: upgrade acms")
 
 
 @pytest.mark.parametrize(
