@@ -21,7 +21,15 @@ _WORKFLOWS = (
     *(".build.yml", "wercker.yml", "bitrise.yml", ".harness/"),
 )
 
-_OURS = ("acms.toml", ".acms_runs/")
+_AGENTS = (
+    # what the next agent is told, and which programs it starts on a person's machine, unasked
+    *("AGENTS.md", "AGENTS.override.md", "AGENT.md", "CLAUDE.md", "CLAUDE.local.md", "GEMINI.md", ".mcp.json"),
+    *(".agents/", ".claude/", ".codex/", ".gemini/", ".cursor/", ".cursorrules", ".windsurf/", ".windsurfrules"),
+    *(".aider.conf.yml", ".aider.model.settings.yml", ".clinerules", ".continue/", ".junie/", ".roo/", ".kiro/"),
+    *(".amazonq/", ".opencode/", "opencode.json", ".aiderignore", ".geminiignore", ".cursorignore"),
+)
 
-PROTECTED = (*_GIT, *_HOOKS, *_WORKFLOWS, *_OURS)
+_OURS = ("acms.toml", ".acmsignore", ".acms_runs/")
+
+PROTECTED = (*_GIT, *_HOOKS, *_WORKFLOWS, *_AGENTS, *_OURS)
 """Patterns as in .gitignore: each holds in every folder, and under every spelling of it that some file system knows."""
