@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prefect_acms.blocks.ai_model import AiModel
     from prefect_acms.blocks.canonical_store import CanonicalStore
     from prefect_acms.blocks.email import Email
     from prefect_acms.blocks.forge_credentials import ForgeCredentials
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from prefect_acms.blocks.workspace import Workspace
 
 __all__ = [
+    "AiModel",
     "CanonicalStore",
     "Email",
     "ForgeCredentials",

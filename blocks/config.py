@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from prefect_acms.blocks.ai import AiSettings
 from prefect_acms.blocks.budget import BudgetSettings
 from prefect_acms.blocks.events import EventSettings
 from prefect_acms.blocks.form_marks import without_marks
@@ -258,6 +259,7 @@ class PipelineConfig(Section):
     health: HealthSettings = Field(default=HealthSettings(), description="when silence means stuck or lost")
     execution: ExecutionSettings = Field(default=ExecutionSettings(), description="how the plan is carried out")
     budget: BudgetSettings = Field(default=BudgetSettings(), description="what the run and its tasks may use up")
+    ai: AiSettings = Field(default=AiSettings(), title="AI", description="which models and agents may be used")
     notifications: NotificationSettings = Field(
         default=NotificationSettings(), description="who is told what about the run"
     )

@@ -1,5 +1,6 @@
 """What Prefect imports to know our blocks: the target of the `prefect.collections` entry point."""
 
+from prefect_acms.blocks.ai_model import AiModel
 from prefect_acms.blocks.canonical_store import CanonicalStore
 from prefect_acms.blocks.email import Email
 from prefect_acms.blocks.forge_credentials import ForgeCredentials
@@ -11,6 +12,7 @@ from prefect_acms.blocks.tool_profile import ToolProfile
 from prefect_acms.blocks.workspace import Workspace
 
 __all__ = [
+    "AiModel",
     "CanonicalStore",
     "Email",
     "ForgeCredentials",

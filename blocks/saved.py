@@ -54,24 +54,27 @@ class Saved:
 
 
 STORE, WORKSPACE, TOOL = "acms-canonical-store", "acms-workspace", "acms-tool-profile"
-_Name = Annotated[str, Field(pattern=_NAME)]
+AI_MODEL = "acms-ai-model"
+
+BlockName = Annotated[str, Field(pattern=_NAME)]
+"""The name of a saved block."""
 
 
 class SavedBlocks(Section):
     """Settings that are saved as blocks, and so need not be given here."""
 
-    workspace: Annotated[_Name, Saved(WORKSPACE)] | None = Field(
+    workspace: Annotated[BlockName, Saved(WORKSPACE)] | None = Field(
         default=None, description="repository to improve, in place of a path; a URL is cloned and kept up to date"
     )
-    store: Annotated[_Name, Saved(STORE)] | None = Field(
+    store: Annotated[BlockName, Saved(STORE)] | None = Field(
         default=None, description="canonical store, in place of a database URL"
     )
-    guardrails: Annotated[_Name, Saved("acms-guardrail-policy")] | None = Field(
+    guardrails: Annotated[BlockName, Saved("acms-guardrail-policy")] | None = Field(
         default=None, description="policy, in place of the section `guardrails`"
     )
-    resilience: Annotated[_Name, Saved("acms-resilience-policy")] | None = Field(
+    resilience: Annotated[BlockName, Saved("acms-resilience-policy")] | None = Field(
         default=None, description="retries and circuit breakers, in place of the section `resilience`"
     )
-    tools: tuple[Annotated[_Name, Saved(TOOL)], ...] = Field(
+    tools: tuple[Annotated[BlockName, Saved(TOOL)], ...] = Field(
         default=(), description="tool profiles that may be used too"
     )

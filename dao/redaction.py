@@ -77,6 +77,12 @@ class KnownSecrets:
             text = HIDDEN.join(text[start:end] for start, end in zip(starts, ends, strict=True))
         return text
 
+    @property
+    def forms(self) -> frozenset[str]:
+        """Every form in which a known value would be hidden."""
+        with self._lock:
+            return frozenset().union(*map(forms_of, self._values))
+
     def found(self, text: str) -> list[Shape]:
         """The secrets in a text, in order, known ones and those that only look like one; `redact` hides just these."""
         known = [] if self._pattern is None else [Shape(KNOWN_SECRET, *m.span()) for m in self._pattern.finditer(text)]

@@ -19,6 +19,7 @@ from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.meanwhile import fixed_meanwhile
 from prefect_acms.tasks.preparation import BASE, prepared_worktree
 from prefect_acms.tasks.recurring import MEANWHILE
+from prefect_acms.tasks.source_budgets import SourceBudget
 from prefect_acms.tasks.sources import Scan
 
 _log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ def scan_base(run_id: str, epoch: int) -> DiscoveryResult:
         environment=environment,
         settings=drive.config.discovery,
         timeout_sec=drive.config.gates.timeout_sec,
+        ai=drive.config.ai,
+        budget=SourceBudget(drive.budgets, run_id),
     )
     try:
         with clean_errors(), drive.watching():

@@ -122,7 +122,7 @@ def isolation_of(
     programs = (Path(folder) for folder in search_path.split(os.pathsep) if Path(folder).is_absolute())
     prefixes = (prefix for interpreter in interpreters for prefix in _prefixes(interpreter))
     named = (path.expanduser() for path in settings.readable)
-    wanted = dict.fromkeys((*programs, *prefixes, *named, *_SHOWN_OF_SOCKETS, git_folder))
+    wanted = dict.fromkeys((*programs, *prefixes, *_own_code(), *named, *_SHOWN_OF_SOCKETS, git_folder))
     shown = tuple(path for path in wanted if path.exists() and _is_below(path, hidden))
     return Isolation(worktree, hidden, shown, tuple(stand_ins))
 
@@ -167,6 +167,14 @@ def _hidden(repository: Path) -> tuple[Path, ...]:
     named = (Path.home(), *_TEMPORARY, Path(gettempdir()), _SOCKETS, acms_home(), repository)
     folders = {path.resolve() for path in (*named, *((Path(prefect),) if prefect else ()))}
     return tuple(sorted(folder for folder in folders if folder.is_dir() and folder != Path("/")))
+
+
+def _own_code() -> Iterator[Path]:
+    """Where the rooms lie whose programs are tools: in an editable installation that is a checkout, maybe in a home."""
+    package = Path(__file__).parent.parent
+    for room in ("canonical", "dao", "blocks", "tasks"):
+        yield package / room
+        yield (package / room / "__init__.py").resolve().parent
 
 
 def _is_below(path: Path, hidden: Iterable[Path]) -> bool:

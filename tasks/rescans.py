@@ -10,6 +10,7 @@ from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.fingerprints import Comparison, compare
 from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.source_budgets import SourceBudget
 from prefect_acms.tasks.sources import Scan, load_sources, offered_sources
 from prefect_acms.tasks.worktrees import Worktree
 
@@ -30,11 +31,14 @@ class Rescanner:
     worktree: Worktree
     environment: Environment
     sources: tuple[str, ...]
+    known: tuple[Gap, ...] = ()
 
     @classmethod
     def of(cls, drive: Drive, worktree: Worktree, environment: Environment, gaps: Iterable[Gap]) -> Rescanner:
         """The rescanner for these gaps' own sources; one that only a report speaks of can't be asked."""
-        return cls(drive, worktree, environment, tuple(sorted({gap.source for gap in gaps} & offered_sources().keys())))
+        known = tuple(gaps)
+        sources = tuple(sorted({gap.source for gap in known} & offered_sources().keys()))
+        return cls(drive, worktree, environment, sources, known)
 
     def found(self, files: Iterable[str]) -> tuple[Gap, ...]:
         """What the sources find in these files as they are now; raises SourceFailed."""
@@ -48,6 +52,9 @@ class Rescanner:
             settings=self.drive.config.discovery,
             timeout_sec=self.drive.config.gates.timeout_sec,
             files=tuple(sorted(files)),
+            known=self.known,
+            ai=self.drive.config.ai,
+            budget=SourceBudget(self.drive.budgets, self.drive.run_id),
         )
         with self.drive.watching():
             answers = {source.name: source.discover(scan) for source in load_sources(self.sources)}

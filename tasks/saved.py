@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from prefect.blocks.core import Block
 from pydantic import ValidationError
 
+from prefect_acms.blocks.ai_model import AiModel
 from prefect_acms.blocks.canonical_store import CanonicalStore
 from prefect_acms.blocks.config import PipelineConfig
 from prefect_acms.blocks.guardrail_policy import GuardrailPolicy
@@ -39,19 +40,34 @@ def chosen(config: PipelineConfig) -> PipelineConfig:
     named = config.blocks
     taken: dict[str, Any] = {"blocks": SavedBlocks(store=named.store)}
     if named.workspace:
-        taken["repository"] = checked_out(_loaded(Workspace, named.workspace, "workspace"), named.workspace)
+        taken["repository"] = checked_out(_loaded(Workspace, named.workspace, "blocks.workspace"), named.workspace)
     if named.guardrails:
-        taken["guardrails"] = _loaded(GuardrailPolicy, named.guardrails, "guardrails").settings
+        taken["guardrails"] = _loaded(GuardrailPolicy, named.guardrails, "blocks.guardrails").settings
     if named.resilience:
-        taken["resilience"] = _loaded(ResiliencePolicy, named.resilience, "resilience").settings
+        taken["resilience"] = _loaded(ResiliencePolicy, named.resilience, "blocks.resilience").settings
     if named.tools:
-        profiles = [_loaded(ToolProfile, name, "tools") for name in named.tools]
+        profiles = [_loaded(ToolProfile, name, "blocks.tools") for name in named.tools]
         specs = [
             ToolSpec.model_validate(profile.model_dump(include=set(ToolSpec.model_fields))) for profile in profiles
         ]
         execution = config.execution
         taken["execution"] = execution.model_copy(update={"profiles": (*execution.profiles, *specs)})
     return config.model_copy(update=taken)
+
+
+class SavedModel(NamedTuple):
+    """What a saved AI model says; the key goes to the program that asks the model, and nowhere else."""
+
+    model: str
+    api_key: str | None
+    base_url: str | None
+
+
+def saved_model(name: str, field: str) -> SavedModel:
+    """What the AI model of that name says; raises InvalidValue, for that field, where there is none."""
+    block = _loaded(AiModel, name, field)
+    key = block.api_key.get_secret_value() if block.api_key else None
+    return SavedModel(block.model, key, block.base_url)
 
 
 def names_of(blocks: SavedBlocks) -> dict[str, Any]:
@@ -62,7 +78,7 @@ def names_of(blocks: SavedBlocks) -> dict[str, Any]:
 @cache
 def saved_store(name: str) -> SavedStore:
     """What the store block of that name says; raises InvalidValue where there is none."""
-    block = _loaded(CanonicalStore, name, "store")
+    block = _loaded(CanonicalStore, name, "blocks.store")
     return SavedStore(block.database_url(), block.synchronous)
 
 
@@ -97,8 +113,8 @@ def _loaded(kind: type[_Block], name: str, field: str) -> _Block:
         found: _Block = load(name, _sync=True)
     except ValidationError:
         expected = f"a saved block of type {kind.get_block_type_slug()} that can be read: save it again"
-        raise InvalidValue(field=f"blocks.{field}", value=name, expected=expected) from None
+        raise InvalidValue(field=field, value=name, expected=expected) from None
     except ValueError as missing:
         expected = f"the name of a saved block of type {kind.get_block_type_slug()}"
-        raise InvalidValue(field=f"blocks.{field}", value=name, expected=expected) from missing
+        raise InvalidValue(field=field, value=name, expected=expected) from missing
     return found

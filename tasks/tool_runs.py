@@ -11,6 +11,7 @@ from prefect_acms.canonical.outside_errors import ToolTimedOut
 from prefect_acms.canonical.uet_worker import UetWorkerState, UetWorkerTrigger
 from prefect_acms.dao.redaction import ending
 from prefect_acms.dao.tasks import TaskRow
+from prefect_acms.tasks.ai.handover import variables_for
 from prefect_acms.tasks.breakers import ToolBreakers
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.environment import Environment
@@ -46,6 +47,7 @@ class ToolRun:
 
     def _process(self, values: ToolValues) -> ProcessResult:
         """Run the tool with a row of its own for the process, from before it is spawned until it is gone."""
+        session = variables_for(self.profile, self.drive.config.ai, self.worktree.path)
         with self.drive.begin() as dao:
             process = dao.uet_workers.create(
                 run_id=self.drive.run_id, worker_type=self.profile.tool_id, host=socket.gethostname()
@@ -55,7 +57,7 @@ class ToolRun:
                 result = run_tool(
                     self.profile,
                     worktree=self.worktree.path,
-                    environment=self.environment,
+                    environment=self.environment.with_variables(**session),
                     values=values,
                     timeout_sec=self.task.timeout_sec,
                     on_start=lambda pid: self._started(process.id, pid),

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from prefect_acms.blocks.ai import AiSettings
 from prefect_acms.blocks.config import DiscoverySettings
 from prefect_acms.canonical.errors import UnknownName
 from prefect_acms.canonical.outside_errors import SourceFailed
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.gaps import Gap
 
+if TYPE_CHECKING:
+    from prefect_acms.tasks.budgets import Reservation
+
 GROUP = "prefect_acms.gap_sources"
 """The entry-point group in which any package may offer a gap source."""
+
+
+class Reserving(Protocol):
+    """The budget of a run, for a source that asks a model."""
+
+    def reserved(
+        self, *, tool_id: str, model: str | None, input_tokens: int, output_tokens: int, wall_sec: float
+    ) -> AbstractContextManager[Reservation]:
+        """Set so much aside for a block; raises BudgetExceeded before anything is spent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +37,8 @@ class Scan:
     """What a source is asked: which tree, with which programs, for how long.
 
     `files` limits the answer to gaps of these files, as the proof of a patch needs it; a source must then say all it
-    would say of them otherwise, with the same fingerprints.
+    would say of them otherwise, with the same fingerprints. `known` are the gaps that such a proof is about, for a
+    source that would not find the same twice; `ai` and `budget` are for one that asks a model.
     """
 
     root: Path
@@ -31,6 +46,9 @@ class Scan:
     settings: DiscoverySettings
     timeout_sec: float
     files: tuple[str, ...] | None = None
+    known: tuple[Gap, ...] = ()
+    ai: AiSettings = field(default_factory=AiSettings)
+    budget: Reserving | None = None
 
 
 @dataclass(frozen=True, slots=True)

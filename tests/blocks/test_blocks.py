@@ -13,6 +13,7 @@ from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 
 from prefect_acms import blocks
+from prefect_acms.blocks.ai_model import AiModel
 from prefect_acms.blocks.canonical_store import CanonicalStore
 from prefect_acms.blocks.config import ResilienceSettings
 from prefect_acms.blocks.email import Email
@@ -28,6 +29,7 @@ from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.blocks.workspace import Workspace
 
 OURS: tuple[type[Block], ...] = (
+    AiModel,
     CanonicalStore,
     Email,
     ForgeCredentials,
@@ -40,6 +42,7 @@ OURS: tuple[type[Block], ...] = (
 )
 
 SLUGS = [
+    "acms-ai-model",
     "acms-canonical-store",
     "acms-email",
     "acms-forge-credentials",
@@ -117,6 +120,7 @@ def test_a_block_is_imported_by_its_name_from_the_package() -> None:
 
 SAVED: list[tuple[Block, dict[str, Any]]] = [
     (CanonicalStore(url="postgresql://acms:hunter2@db/acms", synchronous="NORMAL"), {"synchronous": "NORMAL"}),
+    (AiModel(model="openai:gpt-5-mini", api_key="hunter2"), {"model": "openai:gpt-5-mini"}),
     (ForgeCredentials(forge_url="https://git.example.org", token="hunter2"), {"username": "x-access-token"}),  # noqa: S106
     (
         GuardrailPolicy(settings=GuardrailSettings(limits=PatchLimits(max_files=3), protected_paths=("docs/",))),
@@ -150,7 +154,7 @@ def test_a_saved_block_comes_back_as_it_was(block: Block, facts: dict[str, Any])
     block.save("mine", overwrite=True)
     loaded = type(block).load("mine")
     assert {name: getattr(loaded, name) for name in facts} == facts
-    for name in ("url", "credentials", "password", "token"):
+    for name in ("url", "credentials", "password", "token", "api_key"):
         if hasattr(block, name):
             assert getattr(loaded, name).get_secret_value() == getattr(block, name).get_secret_value()
 

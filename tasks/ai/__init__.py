@@ -1,0 +1,1 @@
+"""Models: what of a repository they are shown, what they may answer, and the program in which they are asked."""

@@ -1,0 +1,132 @@
+"""The gap source `ai`: faults that a model finds, and its word on whether one that it has found is still there."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from prefect_acms.canonical.outside_errors import SourceFailed
+from prefect_acms.dao.redaction import ending
+from prefect_acms.tasks.ai.context import tokens_of, whole_files
+from prefect_acms.tasks.ai.disclosure import Disclosure
+from prefect_acms.tasks.ai.handover import argv_of, session_variables
+from prefect_acms.tasks.ai.scanning import SOURCE, ScanAnswer, ScanRequest, unchanged, worth_reading
+from prefect_acms.tasks.budgets import Reservation
+from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.processes import ProcessResult
+from prefect_acms.tasks.scratch import scratch_folder
+from prefect_acms.tasks.sources import Discovered, Scan
+from prefect_acms.tasks.usage import Usage
+
+PROMPT_TOKENS = 1_500
+"""What our own words and the form of the answer take, beside the text of the repository."""
+
+
+class AiSource:
+    """Asks the model of the section `ai` about the files of code, in a program of its own, within a budget."""
+
+    name = SOURCE
+
+    def discover(self, scan: Scan) -> Discovered:
+        """Every fault that the model is sure of; of known gaps that a proof asks for, those that are still there."""
+        if not scan.ai.asks_models:
+            raise SourceFailed(source=self.name, problem="no model is named: set ai.model or ai.model_block")
+        disclosure = Disclosure.of(scan.root)
+        gaps = _found(scan, disclosure) if scan.files is None else _still_there(scan, disclosure)
+        return Discovered(gaps, _version(scan), argv_of("scan"))
+
+
+def _found(scan: Scan, disclosure: Disclosure) -> tuple[Gap, ...]:
+    """What the model finds in the files, as many at a time as one prompt can hold."""
+    settings = scan.ai
+    gaps: dict[str, Gap] = {}
+    for parts in whole_files(disclosure, worth_reading(disclosure, settings.scan_files), settings.context_tokens):
+        left = settings.scan_gaps - len(gaps)
+        if left <= 0:
+            break
+        files = tuple(part.path for part in parts)
+        request = ScanRequest(files=files, focus=settings.scan_focus, most=left)
+        for gap in _asked(scan, request, sum(tokens_of(part.text) for part in parts)):
+            gaps.setdefault(gap.fingerprint, gap)
+    return tuple(gaps.values())
+
+
+def _still_there(scan: Scan, disclosure: Disclosure) -> tuple[Gap, ...]:
+    """Those of the known gaps in the asked files that are still there; the model is asked where their code changed."""
+    asked = set(scan.files or ())
+    known = [gap for gap in scan.known if gap.source == SOURCE and asked.intersection(gap.file_paths)]
+    same = unchanged(disclosure, known)
+    changed = tuple(gap for gap in known if gap not in same)
+    return (*same, *_asked(scan, ScanRequest(known=changed), scan.ai.context_tokens)) if changed else same
+
+
+def _asked(scan: Scan, request: ScanRequest, tokens: int) -> tuple[Gap, ...]:
+    """The answer to one request, paid for out of the budget; raises SourceFailed, and BudgetExceeded."""
+    with scratch_folder() as folder, _reserved(scan, tokens) as reservation:
+        granted = reservation.granted.wall_sec if reservation else 0.0
+        began = time.monotonic()
+        try:
+            result = _run(scan, request, folder, min(scan.timeout_sec, granted or scan.timeout_sec))
+        finally:
+            if reservation is not None:
+                reservation.settle(_usage(folder), time.monotonic() - began)
+        return _answer(result, folder)
+
+
+def _reserved(scan: Scan, tokens: int) -> AbstractContextManager[Reservation | None]:
+    if scan.budget is None:
+        return nullcontext()
+    requests = 1 + scan.ai.edit_retries
+    return scan.budget.reserved(
+        tool_id=SOURCE,
+        model=scan.ai.model,
+        input_tokens=(tokens + PROMPT_TOKENS) * requests,
+        output_tokens=scan.ai.max_output_tokens * requests,
+        wall_sec=scan.timeout_sec,
+    )
+
+
+def _run(scan: Scan, request: ScanRequest, folder: Path, timeout_sec: float) -> ProcessResult:
+    given = folder / "request.json"
+    given.write_text(request.model_dump_json(), encoding="utf-8")
+    places = ("--request", str(given), "--answer", str(folder / "answer.json"), "--usage", str(folder / "usage.json"))
+    return scan.environment.run(
+        argv_of("scan", *places),
+        cwd=scan.root,
+        timeout_sec=timeout_sec,
+        variables={**scan.environment.variables, **session_variables(scan.ai, scan.root)},
+        writable=(folder,),
+        network=True,
+    )
+
+
+def _usage(folder: Path) -> Usage:
+    try:
+        return Usage.model_validate_json((folder / "usage.json").read_bytes())
+    except (OSError, ValidationError):  # it ended before it asked anything
+        return Usage()
+
+
+def _answer(result: ProcessResult, folder: Path) -> tuple[Gap, ...]:
+    if result.timed_out:
+        problem = f"the model took more than {result.duration_sec:.0f} s"
+    elif result.exit_code:
+        problem = ending(result.stderr.strip(), 2000) or f"it ended with exit code {result.exit_code}"
+    else:
+        try:
+            return ScanAnswer.model_validate_json((folder / "answer.json").read_bytes()).gaps
+        except (OSError, ValidationError) as error:
+            problem = f"its answer can't be read: {type(error).__name__}"
+    raise SourceFailed(source=SOURCE, problem=problem)
+
+
+def _version(scan: Scan) -> str:
+    model = scan.ai.model or f"saved model {scan.ai.model_block}"
+    try:
+        return f"{model}, pydantic-ai {version('pydantic-ai-slim')}"
+    except PackageNotFoundError:
+        return model
