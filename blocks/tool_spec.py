@@ -16,7 +16,12 @@ LIST_PLACEHOLDERS = frozenset({"files", "tests", "ruff_options"})
 PROGRAM_PLACEHOLDERS = frozenset({"python", "acms_python", "worktree"})
 """Placeholders that may name the program; the others come from the repository and never do."""
 
-PLACEHOLDERS = LIST_PLACEHOLDERS | PROGRAM_PLACEHOLDERS | {"rules", "task"}
+REQUEST_PLACEHOLDERS = frozenset({"request", "prompt_file", "prompt", "usage"})
+"""Placeholders of what a task asks for; a tool that has one of them can't run without such a request."""
+
+PLACEHOLDERS = LIST_PLACEHOLDERS | PROGRAM_PLACEHOLDERS | REQUEST_PLACEHOLDERS | {"rules", "task", "model"}
+
+_ALONE = LIST_PLACEHOLDERS | {"prompt"}
 
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "fish", "csh", "tcsh", "cmd", "powershell", "pwsh"})
 
@@ -63,8 +68,9 @@ def _check_argument(argument: str) -> None:
         message = "it can't hold a NUL character"
         raise ValueError(message)
     for name in placeholders_in(argument):
-        if name in LIST_PLACEHOLDERS and argument != f"{{{name}}}":
-            message = f"{{{name}}} becomes several arguments, so it must stand alone, found {argument!r}"
+        if name in _ALONE and argument != f"{{{name}}}":
+            becomes = "several arguments" if name in LIST_PLACEHOLDERS else "a whole argument"
+            message = f"{{{name}}} becomes {becomes}, so it must stand alone, found {argument!r}"
             raise ValueError(message)
 
 
@@ -82,7 +88,9 @@ class ToolSpec(BaseModel):
         description="Command as an argument list, never a shell string. {files} and {tests} become one argument for "
         "each of their values, {ruff_options} what makes ruff read the repository as the gap source did; {rules} is "
         "joined by commas; {python} is the repository's interpreter, {acms_python} the one that acms runs on; "
-        "{worktree} and {task} are a path and an id.",
+        "{worktree} and {task} are a path and an id. For a tool that takes a task in words, {request} is the path of a "
+        "JSON file that holds it, {prompt_file} that of its text, {prompt} the text itself, {usage} the path where the "
+        "tool may write what it has used up; an argument with {model} is left out where no model is named.",
     )
     working_directory: str = Field(default=".", description="Folder to run in, relative to the worktree.")
     environment: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = Field(
@@ -102,6 +110,9 @@ class ToolSpec(BaseModel):
     )
     deterministic: bool = Field(
         default=False, description="Whether the same input always gives the same edits, so that they may be split."
+    )
+    ai: bool = Field(
+        default=False, description="Whether a model decides what it does: it is used only where a run names it."
     )
     changes_files: bool = Field(default=True, description="Whether it edits files of the worktree.")
     network: bool = Field(

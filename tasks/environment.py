@@ -49,6 +49,7 @@ class Environment:
         cwd: Path,
         timeout_sec: float,
         variables: Mapping[str, str] | None = None,
+        readable: Sequence[Path] = (),
         writable: Sequence[Path] = (),
         network: bool = False,
         on_output: OnOutput | None = None,
@@ -56,7 +57,8 @@ class Environment:
     ) -> ProcessResult:
         """Run a program as `run_process` does, isolated where that is in force, with an empty home of its own.
 
-        `variables` stand in for those of the environment; `writable` are folders outside the worktree for results.
+        `variables` stand in for those of the environment; `readable` and `writable` are folders outside the worktree,
+        for what it is to know and for results.
         """
         given = self.variables if variables is None else variables
         with scratch_folder() as home:
@@ -64,7 +66,7 @@ class Environment:
             command = tuple(argv)
             if self.isolation is not None:
                 own = {"HOME": str(self.isolation.home)}
-                command = self.isolation.wrapped(argv, cwd=cwd, writable=writable, network=network)
+                command = self.isolation.wrapped(argv, cwd=cwd, readable=readable, writable=writable, network=network)
             result = run_process(
                 command,
                 cwd=cwd,

@@ -65,13 +65,19 @@ class Isolation:
         return home if home in self.hidden else _TEMPORARY[0]
 
     def wrapped(
-        self, argv: Sequence[str], *, cwd: Path, writable: Iterable[Path] = (), network: bool = False
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        readable: Iterable[Path] = (),
+        writable: Iterable[Path] = (),
+        network: bool = False,
     ) -> tuple[str, ...]:
-        """The argument list that runs a program inside the view; `writable` are further folders for its results."""
+        """The argument list that runs a program inside the view, which also shows these further folders."""
         mounts = [*_SYSTEM]
         for folder in self.hidden:
             mounts += ["--size", str(TEMPORARY_BYTES), "--tmpfs", str(folder)]
-        for kind, paths in (("--ro-bind", self.shown), ("--bind", (self.worktree, *writable))):
+        for kind, paths in (("--ro-bind", (*self.shown, *readable)), ("--bind", (self.worktree, *writable))):
             for path in paths:
                 for place in self._places(path):
                     mounts += [kind, str(path), str(place)]

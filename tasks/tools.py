@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect_acms.blocks.tool_spec import ToolSpec
+from prefect_acms.blocks.tool_spec import REQUEST_PLACEHOLDERS, ToolSpec
 from prefect_acms.canonical.errors import GuardrailViolation, InvalidValue
 from prefect_acms.canonical.outside_errors import ToolFailed, ToolUnavailable
 from prefect_acms.dao.redaction import ending
@@ -20,6 +20,7 @@ from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.guardrails import escape
 from prefect_acms.tasks.processes import OnOutput, ProcessResult
 from prefect_acms.tasks.profiles import variables_of
+from prefect_acms.tasks.tool_requests import RequestFiles, ToolRequest, request_files
 
 _RULE = re.compile(r"[A-Za-z0-9][\w./:-]*")
 _PLAIN_START = re.compile(r"[\w./]")
@@ -37,6 +38,7 @@ class ToolValues:
     tests: tuple[str, ...] = ()
     task: str = ""
     ruff_options: tuple[str, ...] = ()
+    request: ToolRequest | None = None
 
 
 def run_tool(
@@ -48,29 +50,44 @@ def run_tool(
     timeout_sec: float | None = None,
     on_output: OnOutput | None = None,
     on_start: Callable[[int], None] | None = None,
+    usage_file: Path | None = None,
 ) -> ProcessResult:
     """Run a tool in a worktree, for at most the shorter of the two timeouts; how it ended is for the caller to judge.
 
-    Raises ToolUnavailable when its program or Python module is missing, GuardrailViolation for a path that leaves
-    the worktree, InvalidValue when a tool that edits files is not told which.
+    What it has used up it may write to `usage_file`, in a folder that has nothing else in it. Raises ToolUnavailable
+    when its program or Python module is missing, GuardrailViolation for a path that leaves the worktree, InvalidValue
+    when a tool that edits files is not told which, or one that takes a task in words gets none.
     """
     _check_places(profile, worktree, values)
-    result = environment.run(
-        tool_argv(profile, worktree=worktree, environment=environment, values=values),
-        cwd=worktree / profile.working_directory,
-        variables=_variables(profile, environment),
-        timeout_sec=min(profile.timeout_sec, timeout_sec or profile.timeout_sec),
-        network=profile.network,
-        on_output=on_output,
-        on_start=on_start,
-    )
+    with _asked(profile, values, usage_file) as files:
+        result = environment.run(
+            tool_argv(profile, worktree=worktree, environment=environment, values=values, files=files),
+            cwd=worktree / profile.working_directory,
+            variables=_variables(profile, environment),
+            timeout_sec=min(profile.timeout_sec, timeout_sec or profile.timeout_sec),
+            readable=() if files is None else (files.request.parent,),
+            writable=() if files is None else (files.usage.parent,),
+            network=profile.network,
+            on_output=on_output,
+            on_start=on_start,
+        )
     if missing := _missing_module(result):
         raise ToolUnavailable(tool=profile.tool_id, problem=f"{result.argv[0]} has no module {missing}")
     return result
 
 
-def tool_argv(profile: ToolSpec, *, worktree: Path, environment: Environment, values: ToolValues) -> tuple[str, ...]:
-    """The argument list of a tool for these values; no value can become an option or a file of arguments."""
+def tool_argv(
+    profile: ToolSpec,
+    *,
+    worktree: Path,
+    environment: Environment,
+    values: ToolValues,
+    files: RequestFiles | None = None,
+) -> tuple[str, ...]:
+    """The argument list of a tool for these values; no value can become an option or a file of arguments.
+
+    Raises InvalidValue when the tool takes a task in words and there are no `files` that hold it.
+    """
     _check_values(profile, values)
     lists = {
         "files": [_path(path, profile) for path in values.files],
@@ -83,10 +100,13 @@ def tool_argv(profile: ToolSpec, *, worktree: Path, environment: Environment, va
         "rules": ",".join(values.rules),
         "task": values.task,
         "worktree": str(worktree),
+        **_request_values(profile, values.request, files),
     }
     argv: list[str] = []
     for argument in profile.command:
         name = argument[1:-1]
+        if "{model}" in argument and "model" not in singles:
+            continue
         argv += lists[name] if argument == f"{{{name}}}" and name in lists else [argument.format_map(singles)]
     return tuple(argv)
 
@@ -129,6 +149,30 @@ class ToolSlots:
             slots = self._slots.setdefault(profile.tool_id, threading.BoundedSemaphore(profile.max_parallel))
         with slots:
             yield
+
+
+@contextmanager
+def _asked(profile: ToolSpec, values: ToolValues, usage_file: Path | None) -> Iterator[RequestFiles | None]:
+    """The files of the request, where the tool takes any."""
+    if values.request is None or not profile.placeholders & REQUEST_PLACEHOLDERS:
+        yield None
+        return
+    with request_files(values.request, usage_file) as files:
+        yield files
+
+
+def _request_values(profile: ToolSpec, request: ToolRequest | None, files: RequestFiles | None) -> Mapping[str, str]:
+    named = {} if request is None or request.model is None else {"model": request.model}
+    wanted = profile.placeholders & REQUEST_PLACEHOLDERS
+    if not wanted:
+        return named
+    if request is None or files is None:
+        raise InvalidValue(
+            field="request", value=None, expected=f"a task in words for {profile.tool_id}, which takes one"
+        )
+    paths = {"request": str(files.request), "prompt_file": str(files.prompt), "usage": str(files.usage)}
+    text = {"prompt": files.prompt.read_text(encoding="utf-8")} if "prompt" in wanted else {}
+    return {**named, **paths, **text}
 
 
 def _check_values(profile: ToolSpec, values: ToolValues) -> None:

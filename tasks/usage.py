@@ -1,34 +1,81 @@
-"""What a model has used up in a run of a tool."""
+"""What a tool has used up of a model: requests, tokens and money, as far as it tells."""
 
 from __future__ import annotations
 
+import os
+import stat
 from decimal import Decimal
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from prefect_acms.blocks.tool_spec import ToolSpec
+from prefect_acms.tasks.processes import ProcessResult
+
+LARGEST_FILE = 1 << 16
+"""Bytes of a usage file at most; a longer one is none."""
 
 
 class Usage(BaseModel):
-    """Requests, tokens and cost of one model; the cost is None where nobody has told it."""
+    """Requests, tokens and cost; the cost is None where nobody has told it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
-    model: str | None = Field(default=None, description="name of the model")
-    provider: str | None = Field(default=None, description="name of its provider")
-    requests: int = Field(default=0, ge=0, description="how often it was asked")
-    input_tokens: int = Field(default=0, ge=0, description="tokens that it has read, those of its cache included")
-    cached_tokens: int = Field(default=0, ge=0, description="tokens that were read from its cache")
-    output_tokens: int = Field(default=0, ge=0, description="tokens that it has written")
-    cost_usd: Decimal | None = Field(default=None, ge=0, description="US dollars, where the tool tells them")
+    model: str | None = Field(default=None, max_length=200, description="name of the model; several, joined by commas")
+    provider: str | None = Field(default=None, max_length=200, description="name of its provider")
+    requests: int = Field(default=0, ge=0, le=1 << 53, description="how often it was asked")
+    input_tokens: int = Field(
+        default=0, ge=0, le=1 << 53, description="tokens that it has read, those of its cache included"
+    )
+    cached_tokens: int = Field(default=0, ge=0, le=1 << 53, description="tokens of these that came from its cache")
+    output_tokens: int = Field(default=0, ge=0, le=1 << 53, description="tokens that it has written")
+    cost_usd: Decimal | None = Field(
+        default=None, ge=0, max_digits=20, description="US dollars, where the tool tells them"
+    )
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether no model was asked."""
+        return not (self.requests or self.input_tokens or self.output_tokens or self.cost_usd)
 
     def __add__(self, other: Usage) -> Usage:
-        """Both together; a cost that is not known of one is not known of both."""
-        costs = [one.cost_usd for one in (self, other) if one.requests]
+        """Both together; what one of them does not tell of its cost, nobody knows of both."""
+        if self.is_nothing or other.is_nothing:
+            return other if self.is_nothing else self
+        known = self.cost_usd is not None and other.cost_usd is not None
         return Usage(
-            model=self.model or other.model,
-            provider=self.provider or other.provider,
+            model=_joined(self.model, other.model),
+            provider=_joined(self.provider, other.provider),
             requests=self.requests + other.requests,
             input_tokens=self.input_tokens + other.input_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
-            cost_usd=None if None in costs else sum((cost for cost in costs if cost is not None), Decimal(0)),
+            cost_usd=(self.cost_usd or Decimal(0)) + (other.cost_usd or Decimal(0)) if known else None,
         )
+
+
+def usage_of(profile: ToolSpec, result: ProcessResult, usage_file: Path | None = None) -> Usage | None:  # noqa: ARG001
+    """What a run of a tool has used up: by the file that it has written, else by what it printed; None if unknown."""
+    return None if usage_file is None else read_usage(usage_file)
+
+
+def read_usage(path: Path) -> Usage | None:
+    """The usage that a tool has written to a file, or None; what it put there instead of a file is not opened."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
+            return None
+        content = file.read(LARGEST_FILE)
+    try:
+        return Usage.model_validate_json(content)
+    except ValidationError:
+        return None
+
+
+def _joined(one: str | None, other: str | None) -> str | None:
+    names = [name for both in (one, other) if both for name in both.split(", ")]
+    return ", ".join(dict.fromkeys(names))[:200] or None
