@@ -51,6 +51,9 @@ class DiscoverySettings(Section):
 
     sources: tuple[str, ...] = Field(default=("ruff", "pytest", "markers"), description="gap sources to ask")
     reports: tuple[Path, ...] = Field(default=(), description="gap reports (JSON) for the source `report`")
+    sarif: tuple[Path, ...] = Field(
+        default=(), description="SARIF 2.1.0 files of any tool, for the source `sarif`; made of the commit that is read"
+    )
     ruff_select: tuple[str, ...] = Field(
         default=(),
         description="ruff rules to look for; empty: the repository's own ruff configuration, "

@@ -13,7 +13,7 @@ from prefect_acms.canonical.errors import InvalidDocument
 from prefect_acms.deployments.failures import validation_sentence
 
 _PATHS = (("repository",), ("discovery", "baseline"))
-_PATH_LISTS = (("discovery", "reports"), ("execution", "tool_files"))
+_PATH_LISTS = (("discovery", "reports"), ("discovery", "sarif"), ("execution", "tool_files"))
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

@@ -65,6 +65,13 @@ _RUN_OPTIONS = (
     click.option("--source", multiple=True, metavar="NAME", help="Ask this gap source; may be repeated."),
     click.option("--report", multiple=True, type=FILE, metavar="FILE", help="Read a gap report; may be repeated."),
     click.option(
+        "--sarif",
+        multiple=True,
+        type=FILE,
+        metavar="FILE",
+        help="Read a SARIF 2.1.0 file of any tool; may be repeated.",
+    ),
+    click.option(
         "--only",
         multiple=True,
         metavar="NAME",
@@ -109,6 +116,7 @@ MODE_OPTION = click.option("--mode", type=click.Choice(MODES), help="Stop early,
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "source": ("discovery", "sources"),
     "report": ("discovery", "reports"),
+    "sarif": ("discovery", "sarif"),
     "only": ("discovery", "only"),
     "max_gaps": ("discovery", "max_gaps"),
     "baseline": ("discovery", "baseline"),
@@ -178,7 +186,7 @@ def build_config(repository: Path | None, given: Mapping[str, Any]) -> PipelineC
     config = PipelineConfig.model_validate(values)
     if config.mode is Mode.EXECUTE_ONLY and config.plan is None:
         raise InvalidValue(field="plan", value=None, expected="a plan file or a run: use `acms execute PLAN_OR_RUN`")
-    return _asking_for_reports(config) if given.get("report") else config
+    return _asking_for(config, [source for source in ("report", "sarif") if given.get(source)])
 
 
 def _put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -188,10 +196,9 @@ def _put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     values[key] = value
 
 
-def _asking_for_reports(config: PipelineConfig) -> PipelineConfig:
-    """Who names a report wants it read: the source `report` is asked too."""
-    sources = config.discovery.sources
-    if "report" in sources:
+def _asking_for(config: PipelineConfig, sources: list[str]) -> PipelineConfig:
+    """Who names a report or a SARIF file wants it read: the source of that name is asked too."""
+    asked = tuple(dict.fromkeys((*config.discovery.sources, *sources)))
+    if asked == config.discovery.sources:
         return config
-    discovery = config.discovery.model_copy(update={"sources": (*sources, "report")})
-    return config.model_copy(update={"discovery": discovery})
+    return config.model_copy(update={"discovery": config.discovery.model_copy(update={"sources": asked})})

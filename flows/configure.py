@@ -28,6 +28,7 @@ from prefect_acms.tasks.patterns import PatternIndex
 from prefect_acms.tasks.policies import policy_record, repository_policy
 from prefect_acms.tasks.profiles import toolbox_of
 from prefect_acms.tasks.repository import Repository
+from prefect_acms.tasks.sarif.checking import read_log
 from prefect_acms.tasks.saved import chosen, names_of
 from prefect_acms.tasks.sources import load_sources
 from prefect_acms.tasks.stored_plans import stored_plan
@@ -76,6 +77,10 @@ def _check_discovery(config: PipelineConfig) -> None:
     load_sources(settings.sources)
     if "report" in settings.sources and not settings.reports:
         raise InvalidValue(field="discovery.reports", value=[], expected="a gap report for the source `report`")
+    if "sarif" in settings.sources and not settings.sarif:
+        raise InvalidValue(field="discovery.sarif", value=[], expected="a SARIF file for the source `sarif`")
+    for path in settings.sarif:
+        read_log(path)
     for path in (*settings.reports, *([settings.baseline] if settings.baseline else [])):
         read_report(path)
 

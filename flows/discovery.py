@@ -33,6 +33,8 @@ async def discover_gaps(run_id: str, epoch: int | None = None, database_url: str
         with stopping_tools(drive):
             result = await asyncio.to_thread(scan_base.submit(drive.run_id, drive.epoch).result)
         artifacts["sources"] = [outcome.model_dump(mode="json") for outcome in result.sources]
+        if result.records:
+            artifacts["records"] = result.records
         fixed = await asyncio.to_thread(fixed_meanwhile, drive, result) if drive.config.discovery.remember else ()
         for one in fixed:
             _log.info("%s", one.sentence)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -33,6 +34,7 @@ class DiscoveryResult(BaseModel):
 
     gaps: tuple[Gap, ...]
     sources: tuple[SourceOutcome, ...]
+    records: dict[str, dict[str, Any]] = Field(default={}, description="what sources want kept with the run, by name")
 
 
 def discover(scan: Scan, names: Iterable[str]) -> DiscoveryResult:
@@ -47,18 +49,21 @@ def discover_from(sources: Iterable[GapSource], scan: Scan) -> DiscoveryResult:
     """Ask these sources; where two know the same fingerprint, the first one's gap stands."""
     gaps: dict[str, Gap] = {}
     outcomes: list[SourceOutcome] = []
+    records: dict[str, dict[str, Any]] = {}
     for source in sources:
         outcome, found = _asked(source, scan)
         outcomes.append(outcome)
-        for gap in found:
+        if found.records:
+            records[source.name] = dict(found.records)
+        for gap in found.gaps:
             gaps.setdefault(gap.fingerprint, gap)
     if outcomes and not any(outcome.ok for outcome in outcomes):
         problem = "; ".join(f"{outcome.name}: {outcome.problem}" for outcome in outcomes)
         raise EverySourceFailed(source="all", problem=problem)
-    return DiscoveryResult(gaps=tuple(sorted(gaps.values(), key=gap_order)), sources=tuple(outcomes))
+    return DiscoveryResult(gaps=tuple(sorted(gaps.values(), key=gap_order)), sources=tuple(outcomes), records=records)
 
 
-def _asked(source: GapSource, scan: Scan) -> tuple[SourceOutcome, tuple[Gap, ...]]:
+def _asked(source: GapSource, scan: Scan) -> tuple[SourceOutcome, Discovered]:
     began = time.monotonic()
     found, problem = Discovered(()), None
     try:
@@ -77,4 +82,4 @@ def _asked(source: GapSource, scan: Scan) -> tuple[SourceOutcome, tuple[Gap, ...
         problem=problem,
         duration=time.monotonic() - began,
     )
-    return outcome, found.gaps
+    return outcome, found

@@ -11,7 +11,7 @@ from graphlib import CycleError
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_serializer
 
 from prefect_acms.canonical.clock import utc_text
 from prefect_acms.canonical.errors import InvalidDocument
@@ -54,6 +54,7 @@ class GapEntry(BaseModel):
         default=(), description="ids of gaps of this report that are to be fixed first"
     )
     fixable: bool = Field(default=False, description="whether a deterministic tool says that it can fix it")
+    details: dict[str, JsonValue] = Field(default={}, description="what else its source knows of it")
 
 
 class GapReport(BaseModel):
@@ -122,12 +123,25 @@ def toml_of(content: bytes, path: Path | str) -> dict[str, Any]:
 
 def parse_document(model: type[Document], content: bytes, path: str) -> Document:
     """Validate JSON strictly against a model; raises InvalidDocument with the first thing that is wrong."""
-    raw = _parsed_json(content, path)
+    raw = parsed_json(content, path)
     try:
         # strict Python values would refuse a list for a tuple and a string for an enum; strict JSON does not
         return model.model_validate_json(json.dumps(raw), strict=True)
     except ValidationError as error:
         raise invalid(error, raw, path) from error
+
+
+def parsed_json(content: bytes, path: str) -> Any:
+    """The value that these bytes of JSON hold; raises InvalidDocument when they can't be read."""
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise InvalidDocument(path=path, where=where, problem=f"not JSON: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidDocument(path=path, where=f"byte {error.start}", problem="not UTF-8 text") from error
+    except RecursionError as error:
+        raise InvalidDocument(path=path, where="document", problem="nested too deeply") from error
 
 
 def document_bytes(document: BaseModel) -> bytes:
@@ -177,18 +191,6 @@ def invalid(error: ValidationError, raw: Any, path: str) -> InvalidDocument:
         shown = repr(first["input"])
         problem += f", found {shown if len(shown) <= LONGEST_VALUE else shown[:LONGEST_VALUE] + '…'}"
     return InvalidDocument(path=path, where=_place(first["loc"], raw), problem=problem)
-
-
-def _parsed_json(content: bytes, path: str) -> Any:
-    try:
-        return json.loads(content)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}"
-        raise InvalidDocument(path=path, where=where, problem=f"not JSON: {error.msg}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidDocument(path=path, where=f"byte {error.start}", problem="not UTF-8 text") from error
-    except RecursionError as error:
-        raise InvalidDocument(path=path, where="document", problem="nested too deeply") from error
 
 
 def _place(location: Sequence[int | str], raw: Any) -> str:

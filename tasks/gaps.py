@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from prefect_acms.canonical.gap import GapSeverity
 
@@ -49,6 +49,13 @@ class Gap(BaseModel):
     end_line: int | None = Field(default=None, ge=1)
     dependencies: tuple[Fingerprint, ...] = Field(default=(), description="fingerprints of gaps to be fixed first")
     fixable: bool = Field(default=False, description="whether a deterministic tool says that it can fix it")
+    details: dict[str, JsonValue] = Field(
+        default={}, description="what else its source knows of it: the code that it is about, a fix that it proposes"
+    )
+
+    def __hash__(self) -> int:
+        """By what it is, since details are no part of that and can't be hashed."""
+        return hash((self.source, self.fingerprint))
 
     @model_validator(mode="after")
     def _end_after_start(self) -> Self:

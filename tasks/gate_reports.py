@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from pydantic import ValidationError
 
@@ -17,6 +16,8 @@ from prefect_acms.tasks.fingerprints import Fingerprinter
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.junit import TestOutcome, read_junit_text
 from prefect_acms.tasks.pytest_runs import is_test_file
+from prefect_acms.tasks.sarif.checking import problem_of
+from prefect_acms.tasks.sarif.reading import findings_of
 
 LARGEST_REPORT = 256 << 20
 
@@ -71,7 +72,9 @@ def read_tests(content: bytes) -> dict[str, TestOutcome]:
 def read_findings(form: ReportFormat, content: bytes, root: Path) -> tuple[Gap, ...]:
     """The findings of a report, with fingerprints that survive moved lines; raises UnreadableReport."""
     try:
-        found = sorted(_READERS[form](json.loads(content)), key=lambda finding: (finding.path, finding.line, finding))
+        found = sorted(
+            _READERS[form](json.loads(content), root), key=lambda finding: (finding.path, finding.line, finding)
+        )
         numbered = Fingerprinter()
         return tuple(_gap(form, finding, root, numbered) for finding in found)
     except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
@@ -79,38 +82,31 @@ def read_findings(form: ReportFormat, content: bytes, root: Path) -> tuple[Gap, 
         raise UnreadableReport(message) from error
 
 
-def _ruff(document: Any) -> Iterator[Finding]:
+def _ruff(document: Any, _root: Path) -> Iterator[Finding]:
     for entry in document:
         yield Finding(entry["code"] or "invalid-syntax", entry["filename"], entry["location"]["row"], entry["message"])
 
 
-def _bandit(document: Any) -> Iterator[Finding]:
+def _bandit(document: Any, _root: Path) -> Iterator[Finding]:
     """Without what it says of tests: asserts and fixed passwords are what tests are made of."""
     for entry in document["results"]:
         if not is_test_file(entry["filename"].removeprefix("./")):
             yield Finding(entry["test_id"], entry["filename"], entry["line_number"], entry["issue_text"])
 
 
-def _sarif(document: Any) -> Iterator[Finding]:
-    for run in document["runs"]:
-        for result in run.get("results") or ():
-            if result.get("suppressions") or result.get("kind", "fail") != "fail":
-                continue
-            place = _sarif_place(result)
-            message = result["message"].get("text") or result["message"].get("id") or ""
-            rule = result.get("ruleId") or (result.get("rule") or {}).get("id") or "unnamed"
-            yield Finding(rule, place[0], place[1], message)
+def _sarif(document: Any, root: Path) -> Iterator[Finding]:
+    """What is open: nobody has accepted it, and it does not say that all is well."""
+    if problem := problem_of(document):
+        message = f"{problem[0]}: {problem[1]}"
+        raise ValueError(message)
+    for found in findings_of(document, root):
+        if found.is_open:
+            place = found.places[0] if found.places else None
+            line = place.region.get("startLine", 1) if place else 1
+            yield Finding(found.rule_id, (place and place.path) or "", line, found.message)
 
 
-def _sarif_place(result: Mapping[str, Any]) -> tuple[str, int]:
-    for location in result.get("locations") or ():
-        physical = location.get("physicalLocation") or {}
-        uri = (physical.get("artifactLocation") or {}).get("uri", "")
-        return unquote(uri.removeprefix("file://")), int((physical.get("region") or {}).get("startLine", 1))
-    return "", 1
-
-
-_READERS: Mapping[ReportFormat, Callable[[Any], Iterator[Finding]]] = {
+_READERS: Mapping[ReportFormat, Callable[[Any, Path], Iterator[Finding]]] = {
     ReportFormat.RUFF: _ruff,
     ReportFormat.BANDIT: _bandit,
     ReportFormat.SARIF: _sarif,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from prefect_acms.tasks.anchors import still_there
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.fingerprints import Comparison, compare
@@ -70,6 +71,7 @@ class Rescanner:
         return self.between([gap for gap in before if wanted.intersection(gap.file_paths)], self.found(wanted))
 
     def between(self, before: Iterable[Gap], after: Iterable[Gap]) -> Comparison:
-        """What became of earlier findings, by later ones; what no source can be asked about counts as still there."""
+        """What became of earlier findings, by later ones; one that no source can be asked about is told by its code."""
         earlier = tuple(before)
-        return compare(earlier, (*after, *(gap for gap in earlier if gap.source not in self.sources)))
+        untold = [gap for gap in earlier if gap.source not in self.sources]
+        return compare(earlier, (*after, *still_there(untold, self.worktree.path)))

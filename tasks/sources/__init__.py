@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prefect_acms.blocks.ai import AiSettings
 from prefect_acms.blocks.config import DiscoverySettings
@@ -58,6 +58,8 @@ class Discovered:
     gaps: tuple[Gap, ...]
     version: str = ""
     command: tuple[str, ...] = ()
+    records: Mapping[str, Any] = field(default_factory=dict)
+    """What else is to be kept with the run, as JSON."""
 
 
 class GapSource(Protocol):
