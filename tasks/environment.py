@@ -17,7 +17,7 @@ from prefect_acms.tasks.processes import OnOutput, ProcessResult, run_process
 from prefect_acms.tasks.scratch import scratch_folder
 
 PASSED_ON = (
-    *("USER", "LOGNAME", "LANG", "LANGUAGE", "TZ"),
+    *("USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "PYTEST_DISABLE_PLUGIN_AUTOLOAD"),
     *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "SYSTEMROOT"),
 )
 """The variables of ours that a tool sees, beside LC_*; no credential is among them, and no way to one."""

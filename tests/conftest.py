@@ -33,6 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
+    if _runs_tests(config):
+        # What the suite needs of plugins takes most of the time of a gate's pytest, and there are hundreds of those.
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
 
 
 def _runs_tests(config: pytest.Config) -> bool:
