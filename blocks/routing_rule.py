@@ -16,6 +16,7 @@ class Strategy(StrEnum):
     FIXED = "fixed"
     ROUND_ROBIN = "round_robin"
     METRICS = "metrics"
+    CASCADE = "cascade"
 
 
 class RoutingRule(BaseModel):
@@ -29,7 +30,10 @@ class RoutingRule(BaseModel):
     complexity: Tier | None = Field(default=None, description="Complexity of the task.")
     strategy: Strategy = Field(description="How it picks.")
     tools: tuple[str, ...] = Field(
-        default=(), description="The tools it picks from, most wanted first; none: every capable one."
+        default=(),
+        description="The tools it picks from, most wanted first; none: every capable one. `cascade` takes the first "
+        "that has not been tried in the task; without tools of its own it goes from codemods over tools without a "
+        "model to models, cheap ones first.",
     )
 
     @model_validator(mode="after")

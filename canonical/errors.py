@@ -342,10 +342,7 @@ class GuardrailViolation(AcmsError):
 class BudgetExceeded(AcmsError):
     """A budget has no room for one more call, so it was not made."""
 
-    sentence = (
-        "the {scope}'s budget of {limit} {what} has no room for {tool}: "
-        "{spent} spent, {reserved} set aside for others, {asked} asked for"
-    )
+    sentence = "the {scope}'s budget of {limit} has no room for {tool}, which asks for {asked}"
 
 
 class PatchRefused(AcmsError):

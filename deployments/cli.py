@@ -53,6 +53,7 @@ COMMANDS = {
     "quarantine": Entry("quarantine", "quarantine", "List and show quarantined patches, try them again, or drop them."),
     "top": Entry("top", "top", "Watch runs, tasks, patches, workers, breakers and events as they change."),
     "gaps": Entry("gaps", "gaps", "List the gaps of a run, with the reasons of the deferred ones."),
+    "route": Entry("route", "route", "Explain which tool works on which task."),
     "policy": Entry("policy", "policy", "Show the policy that is in force, and try a patch or another policy out."),
     "stuck": Entry("stuck", "stuck", "List what goes on no more by itself, with the commands that help."),
     "workers": Entry("workers", "workers", "List the workers that are not shut down, or all of a run."),

@@ -56,11 +56,13 @@ def find_run(store: Store, text: str) -> RunRow:
 
 
 def find_task(store: Store, text: str) -> str:
-    """The id of the task that is meant; raises as find_run does."""
+    """The id of the task that is meant, or of the newest one of that key; raises as find_run does."""
     with store.begin(read_only=True) as dao:
         if dao.tasks.find(text) is not None:
             return text
-        return the_one("task", [row.id for run in dao.runs.latest(EVERY) for row in dao.tasks.of_run(run.id)], text)
+        rows = [row for run in dao.runs.latest(EVERY) for row in dao.tasks.of_run(run.id)]
+    keyed = next((row.id for row in rows if row.info.get("key") == text), None)
+    return keyed or the_one("task", [row.id for row in rows], text)
 
 
 def find_workstream(store: Store, text: str) -> str:

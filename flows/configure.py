@@ -24,7 +24,7 @@ from prefect_acms.tasks.driving import Attempt, Drive, drive_run, phase, shared_
 from prefect_acms.tasks.ending import end_run
 from prefect_acms.tasks.git import run_git, text_of
 from prefect_acms.tasks.isolation import require_isolation
-from prefect_acms.tasks.patterns import PatternIndex
+from prefect_acms.tasks.patterns import index_of
 from prefect_acms.tasks.policies import policy_record, repository_policy
 from prefect_acms.tasks.profiles import toolbox_of
 from prefect_acms.tasks.repository import Repository
@@ -58,8 +58,7 @@ def check_config(config: PipelineConfig) -> Repository:
     require_home()
     if config.mode is not Mode.EXECUTE_ONLY:
         _check_discovery(config)
-    toolbox_of(config.execution)
-    PatternIndex.load(config.execution.tool_files)
+    _check_tools(config)
     repository_policy(repository, repository.head())
     if not config.gates.may_judge:
         raise InvalidValue(field="gates", value="none enabled", expected="at least one gate, or nothing judges a patch")
@@ -68,6 +67,14 @@ def check_config(config: PipelineConfig) -> Repository:
         raise InvalidValue(field="environment.interpreter", value=str(interpreter), expected="a Python that exists")
     require_isolation(config.environment)
     return repository
+
+
+def _check_tools(config: PipelineConfig) -> None:
+    toolbox = toolbox_of(config.execution)
+    for name in config.ai.tools:
+        if not toolbox.get(name).ai:
+            raise InvalidValue(field="ai.tools", value=name, expected="an agent: a tool whose profile says ai = true")
+    index_of(config)
 
 
 def _check_discovery(config: PipelineConfig) -> None:

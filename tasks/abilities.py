@@ -26,6 +26,7 @@ def abilities_of(drive: Drive) -> dict[str, str]:
         "rules": [rule.model_dump() for rule in drive.toolbox.rules],
         "installed": [profile.tool_id for profile in drive.toolbox if shutil.which(profile.command[0])],
         "versions": {name: version(name) for name in _PROGRAMS},
+        "ai": drive.config.ai.model_dump(mode="json"),
         "unsafe_fixes": drive.config.discovery.unsafe_fixes,
     }
     return {

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect_acms.blocks.budget import BudgetSettings
 from prefect_acms.canonical.budget import Account, Amount, Limits, fits_beside, fitted, spent_for_good
 from prefect_acms.canonical.errors import BudgetExceeded
 from prefect_acms.canonical.events import Notice
 from prefect_acms.dao.store import Fence, Store, UnitOfWork
-from prefect_acms.tasks.prices import Used, cost_of
+from prefect_acms.tasks.prices import cost_of
+from prefect_acms.tasks.reports.text import count
+
+if TYPE_CHECKING:
+    from prefect_acms.tasks.usage import Usage
 
 Estimate = Amount
 """What a call may use up at most, as it is asked for."""
@@ -31,10 +34,15 @@ UNTIMED_SEC = 3600.0
 EXCEEDED = "budget_exceeded"
 """Where a task and a run keep which of their budgets had no room left, so that it is told once."""
 
-_TOLD = ("model", "provider", "requests", "input_tokens", "cached_tokens", "output_tokens")
+_TOLD = {"model", "provider", "requests", "input_tokens", "cached_tokens", "output_tokens"}
 """What an entry keeps of a use of a model."""
 
-_UNITS = {"wall_sec": "s of work", "tool_runs": "tool run(s)", "tokens": "tokens", "usd": "US dollars"}
+_SHOWN: Mapping[str, Callable[[Any], str]] = {
+    "wall_sec": lambda value: f"{value:.6g} s of work",
+    "tool_runs": lambda value: count(value, "tool run"),
+    "tokens": lambda value: count(value, "token"),
+    "usd": lambda value: f"${value:f}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ class Reservation:
     _budgets: Budgets
     is_settled: bool = field(default=False, init=False)
 
-    def settle(self, usage: Used | None, wall_sec: float) -> None:
+    def settle(self, usage: Usage | None, wall_sec: float) -> None:
         """Count what the call has used up instead; whoever drives the run meanwhile, it was spent."""
         self._budgets.settle(self, usage, wall_sec)
 
@@ -91,7 +99,7 @@ class Budgets:
                 with self.store.begin() as dao:
                     dao.budgets.settle(reservation.entry_id, Amount())
 
-    def settle(self, reservation: Reservation, usage: Used | None, wall_sec: float) -> None:
+    def settle(self, reservation: Reservation, usage: Usage | None, wall_sec: float) -> None:
         """Count what a call has used up; what has no known price counts as what was set aside for it."""
         amount = Amount(wall_sec, reservation.granted.tool_runs)
         known: dict[str, Any] = {}
@@ -99,7 +107,7 @@ class Budgets:
             cost = cost_of(usage, self.settings.prices)
             tokens = usage.input_tokens + usage.output_tokens
             amount = replace(amount, tokens=tokens, usd=reservation.granted.usd if cost is None else cost)
-            known = {name: getattr(usage, name) for name in _TOLD} | {"is_priced": cost is not None}
+            known = usage.model_dump(include=_TOLD) | {"is_priced": cost is not None}
         elif reservation.granted.tokens or reservation.granted.usd:
             # A model that says nothing of its use has used something all the same.
             amount = replace(amount, tokens=reservation.granted.tokens, usd=reservation.granted.usd)
@@ -152,8 +160,8 @@ def _refusal(
     for scope, account in zip(scopes, accounts, strict=True):
         if name := spent_for_good(account, asked):
             amounts = {"limit": account.limits, "spent": account.spent, "reserved": account.reserved, "asked": asked}
-            said = {word: _shown(getattr(amount, name)) for word, amount in amounts.items()}
-            error = BudgetExceeded(scope=scope.name, resource=name, what=_UNITS[name], tool=tool_id, **said)
+            said = {word: _SHOWN[name](getattr(amount, name)) for word, amount in amounts.items()}
+            error = BudgetExceeded(scope=scope.name, resource=name, tool=tool_id, **said)
             return scope, error
     return None
 
@@ -166,7 +174,3 @@ def _tell(dao: UnitOfWork, scope: _Scope, error: BudgetExceeded) -> None:
     if resource not in known:
         rows.change(id_, metadata={EXCEEDED: {**known, resource: str(error)}})
         rows.note(id_, Notice.BUDGET_EXCEEDED, reason=str(error), event_metadata=error.facts)
-
-
-def _shown(value: float | Decimal | None) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else f"{value}"

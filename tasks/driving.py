@@ -34,7 +34,7 @@ from prefect_acms.tasks.baseline import Baseline
 from prefect_acms.tasks.budgets import Budgets
 from prefect_acms.tasks.event_sending import send_events
 from prefect_acms.tasks.leases import Lease, driver_of, recorded_driver, this_driver
-from prefect_acms.tasks.patterns import PatternIndex
+from prefect_acms.tasks.patterns import PatternIndex, index_of
 from prefect_acms.tasks.policies import RepositoryPolicy, repository_policy
 from prefect_acms.tasks.processes import signal_group, stop_process, watched
 from prefect_acms.tasks.profiles import Toolbox, toolbox_of
@@ -159,7 +159,7 @@ class Drive:
     @cached_property
     def patterns(self) -> PatternIndex:
         """The pattern index of the run, read once, as the tools are."""
-        return PatternIndex.load(self.config.execution.tool_files)
+        return index_of(self.config)
 
     @cached_property
     def guardrails(self) -> GuardrailSettings:

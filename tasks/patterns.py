@@ -9,15 +9,20 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from prefect_acms.blocks.ai import AiSettings
+from prefect_acms.blocks.config import PipelineConfig
 from prefect_acms.blocks.globs import Glob
 from prefect_acms.blocks.guardrails import GuardrailSettings, Operation, PatchLimits
 from prefect_acms.blocks.tool_spec import TaskKind
-from prefect_acms.canonical.errors import InvalidDocument, UnknownName
+from prefect_acms.canonical.errors import InvalidDocument, InvalidValue, UnknownName
 from prefect_acms.canonical.test_gate import GateType
 from prefect_acms.tasks.documents import invalid, read_toml
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.guardrails import path_problems
 from prefect_acms.tasks.tightening import tightened
+
+AI_EDIT, AI_EDIT_STRONG = "ai-edit", "ai-edit-strong"
+"""The tools that ask the two models of a run."""
 
 SHIPPED = Path(__file__).with_name("patterns.toml")
 
@@ -40,7 +45,17 @@ class PatternEntry(BaseModel):
     categories: tuple[str, ...] = Field(default=(), description="categories that it fits")
     kinds: tuple[TaskKind, ...] = Field(description="kinds of task that may name it")
     allowed_tools: tuple[str, ...] = Field(description="tools that may carry it out")
+    ai: bool = Field(
+        default=False,
+        description="whether models and agents carry it out: those that the run's `ai` settings name, of the allowed "
+        "tools where there are any",
+    )
     needs_fixable: bool = Field(default=False, description="whether the source must say that a tool can fix the gap")
+    otherwise: PatternName | None = Field(
+        default=None,
+        description="pattern with `ai` to which gaps go that it can't fix, where a model or an agent is configured; "
+        "its tools come behind those that are allowed here",
+    )
     domains: tuple[str, ...] = Field(default=(), description="what the tool has to know about")
     scope: tuple[Glob, ...] = Field(
         default=(),
@@ -83,11 +98,15 @@ class Pattern(PatternEntry):
             return self.allowed_tools
         return tuple(tool for tool in self.allowed_tools if tool in allowed)
 
+    def can_fix(self, gap: Gap) -> bool:
+        """Whether it has a tool for a gap that fits."""
+        return bool(self.allowed_tools and self.kinds) and (gap.fixable or not self.needs_fixable)
+
     def refusal(self, gap: Gap, guardrails: GuardrailSettings) -> str | None:
         """Why nothing can be done about a gap that fits, or None when something can."""
         if not self.enabled:
             return f"pattern {self.id} is disabled"
-        if not (self.allowed_tools and self.kinds) or (self.needs_fixable and not gap.fixable):
+        if not self.can_fix(gap):
             return self.because or f"pattern {self.id} allows no tool for it"
         if not gap.file_paths:
             return "it names no file that could be changed"
@@ -109,23 +128,38 @@ class PatternFile(BaseModel):
 class PatternIndex:
     """Every pattern by its name, in the order in which gaps are offered to them."""
 
-    def __init__(self, patterns: Iterable[Pattern]) -> None:
-        self._patterns: dict[str, Pattern] = {}
+    def __init__(self, patterns: Iterable[Pattern], ai_tools: Sequence[str] = ()) -> None:
+        named: dict[str, Pattern] = {}
         for pattern in patterns:
-            self._patterns.setdefault(pattern.id, pattern)
+            named.setdefault(pattern.id, pattern)
+        armed = {name: _armed(pattern, ai_tools) for name, pattern in named.items()}
+        self._patterns = {name: _backed(pattern, armed) for name, pattern in armed.items()}
         self._found: dict[tuple[str, str, str], Pattern | None] = {}
 
     @classmethod
-    def load(cls, files: Sequence[Path] = ()) -> PatternIndex:
-        """The patterns of these files, and the shipped ones behind them; raises InvalidDocument."""
-        return cls(pattern for path in (*files, SHIPPED) for pattern in _patterns_in(path))
+    def load(cls, files: Sequence[Path] = (), ai_tools: Sequence[str] = ()) -> PatternIndex:
+        """The patterns of these files, and the shipped ones behind them; raises InvalidDocument.
+
+        `ai_tools` are the models and agents that the run may use, cheap ones first.
+        """
+        return cls((pattern for path in (*files, SHIPPED) for pattern in _patterns_in(path)), ai_tools)
 
     def __iter__(self) -> Iterator[Pattern]:
         return iter(self._patterns.values())
 
     def for_gap(self, gap: Gap) -> Pattern | None:
-        """The first pattern that the gap fits, if any; a disabled one too, so that no other steps in."""
-        asked = gap.source, gap.rule_id, gap.category
+        """The first pattern that the gap fits, if any, or the one with `ai` behind it, for what only a model can fix.
+
+        A disabled one keeps its gaps, so that no other steps in.
+        """
+        first = self._first(gap.source, gap.rule_id, gap.category)
+        if first is None or not first.enabled or first.otherwise is None or first.can_fix(gap):
+            return first
+        behind = self._patterns[first.otherwise]
+        return behind if behind.enabled and behind.allowed_tools else first
+
+    def _first(self, source: str, rule: str, category: str) -> Pattern | None:
+        asked = source, rule, category
         if asked not in self._found:
             self._found[asked] = next((pattern for pattern in self if pattern.fits(*asked)), None)
         return self._found[asked]
@@ -143,6 +177,41 @@ class PatternIndex:
     def position(self, pattern_id: str) -> int:
         """Where a pattern stands in the index."""
         return list(self._patterns).index(pattern_id)
+
+
+def index_of(config: PipelineConfig) -> PatternIndex:
+    """The pattern index of a run: with its own files, and with the models and agents that it names."""
+    return PatternIndex.load(config.execution.tool_files, ai_tools_of(config.ai))
+
+
+def ai_tools_of(settings: AiSettings) -> tuple[str, ...]:
+    """The tools that ask a model or are agents, of those that a run has, cheap ones first."""
+    own = [AI_EDIT] if settings.asks_models else []
+    strong = [AI_EDIT_STRONG] if settings.has_strong_model else []
+    return tuple(dict.fromkeys([*own, *strong, *settings.tools]))
+
+
+def _armed(pattern: Pattern, ai_tools: Sequence[str]) -> Pattern:
+    """A pattern for models with those that are configured."""
+    if not pattern.ai:
+        return pattern
+    tools = tuple(tool for tool in ai_tools if not pattern.allowed_tools or tool in pattern.allowed_tools)
+    return pattern.model_copy(update={"allowed_tools": tools})
+
+
+def _backed(pattern: Pattern, armed: Mapping[str, Pattern]) -> Pattern:
+    """A pattern with the tools of the one behind it; raises UnknownName or InvalidValue."""
+    if pattern.otherwise is None:
+        return pattern
+    behind = armed.get(pattern.otherwise)
+    if behind is None:
+        raise UnknownName(kind="pattern", name=pattern.otherwise, known=[name for name, one in armed.items() if one.ai])
+    if not behind.ai:
+        raise InvalidValue(
+            field=f"patterns.{pattern.id}.otherwise", value=behind.id, expected="a pattern with ai = true"
+        )
+    further = behind.allowed_tools if behind.enabled and pattern.allowed_tools else ()
+    return pattern.model_copy(update={"allowed_tools": (*pattern.allowed_tools, *further)})
 
 
 def _patterns_in(path: Path) -> Iterator[Pattern]:

@@ -4,49 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from prefect_acms.blocks.budget import ModelPrice
+
+if TYPE_CHECKING:
+    from prefect_acms.tasks.usage import Usage
 
 _MILLION = 1_000_000
 
 
-class Used(Protocol):
-    """How much of a model was used, and what that cost where the tool says so; cached tokens are part of the input."""
-
-    @property
-    def model(self) -> str | None:
-        """Name of the model."""
-
-    @property
-    def provider(self) -> str | None:
-        """Name of its provider."""
-
-    @property
-    def requests(self) -> int:
-        """How often it was asked."""
-
-    @property
-    def input_tokens(self) -> int:
-        """Tokens that it has read."""
-
-    @property
-    def cached_tokens(self) -> int:
-        """Those of them that were read from its cache."""
-
-    @property
-    def output_tokens(self) -> int:
-        """Tokens that it has written."""
-
-    @property
-    def cost_usd(self) -> Decimal | None:
-        """US dollars, where the tool tells."""
-
-
-def cost_of(usage: Used, prices: Mapping[str, ModelPrice] | None = None) -> Decimal | None:
+def cost_of(usage: Usage, prices: Mapping[str, ModelPrice] | None = None) -> Decimal | None:
     """US dollars that a use has cost: as the tool says, by the given prices, or by known ones; None if nobody knows."""
-    if usage.cost_usd is not None:
-        return usage.cost_usd
+    if usage.cost_usd is not None or usage.is_nothing:
+        return usage.cost_usd or Decimal(0)
     return price_of(
         usage.model,
         usage.provider,
@@ -69,7 +40,8 @@ def price_of(
     """US dollars for so many tokens of a model, those from its cache being part of the input; None if nobody knows."""
     if not model:
         return None
-    own = (prices or {}).get(model)
+    named = (f"{provider}:{model}", model)
+    own = next((price for name, price in (prices or {}).items() if name in named), None)
     if own is not None:
         read, written = Decimal(str(own.input_usd)), Decimal(str(own.output_usd))
         return (read * input_tokens + written * output_tokens) / _MILLION

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from prefect_acms.blocks.config import ExecutionSettings
 from prefect_acms.blocks.routing_rule import RoutingRule
-from prefect_acms.blocks.tool_spec import Tier, ToolSpec
+from prefect_acms.blocks.tool_spec import TaskKind, Tier, ToolSpec
 from prefect_acms.canonical.errors import InvalidDocument, InvalidValue, UnknownName
 from prefect_acms.dao.redaction import KNOWN
 from prefect_acms.tasks.documents import invalid, read_toml
@@ -61,7 +61,18 @@ class Toolbox:
     def capable(self, required: Iterable[str] = (), *, ceiling: Tier = Tier.MEDIUM) -> tuple[ToolSpec, ...]:
         """The tools that have all these capabilities and a safety tier up to the ceiling, by name."""
         wanted = set(required)
-        return tuple(one for one in self if wanted <= set(one.capabilities) and one.safety_tier.rank <= ceiling.rank)
+        return tuple(one for one in self if not self.shortcomings(one, wanted, ceiling))
+
+    @staticmethod
+    def shortcomings(profile: ToolSpec, required: Iterable[str], ceiling: Tier) -> tuple[str, ...]:
+        """Why a tool can't do what is required, as sentences; a model is taken to know of every domain."""
+        lacking = set(required) - set(profile.capabilities)
+        if profile.ai:
+            lacking &= set(TaskKind)
+        found = [f"it is not made for {', '.join(sorted(lacking))}"] if lacking else []
+        if profile.safety_tier.rank > ceiling.rank:
+            found.append(f"its safety tier {profile.safety_tier} is above {ceiling}, which the run allows")
+        return tuple(found)
 
     def with_profiles(self, profiles: Iterable[ToolSpec]) -> Toolbox:
         """This toolbox and these tools, for example from blocks; raises InvalidValue for a name that is taken."""

@@ -10,7 +10,7 @@ from prefect_acms.blocks.config import PipelineConfig
 from prefect_acms.canonical.errors import CyclicPlan, InvalidDocument, InvalidValue
 from prefect_acms.dao.store import Store
 from prefect_acms.tasks.ordering import cycle_of, drawn, in_order
-from prefect_acms.tasks.patterns import PatternIndex
+from prefect_acms.tasks.patterns import index_of
 from prefect_acms.tasks.planning import read_plan, validate_plan
 from prefect_acms.tasks.plans import Plan
 from prefect_acms.tasks.repository import Repository
@@ -24,7 +24,7 @@ def stored_plan(config: PipelineConfig, repository: Repository, store: Callable[
     given = config.plan
     if given is None:
         raise InvalidValue(field="plan", value=None, expected="a plan file, or the id of a run that has a plan")
-    patterns = PatternIndex.load(config.execution.tool_files)
+    patterns = index_of(config)
     path = Path(given)
     plan = read_plan(path, patterns) if path.is_file() else validate_plan(_plan_of_run(store(), given), patterns)
     _require_order(plan, given)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prefect_acms.blocks.tool_spec import ToolSpec
@@ -13,10 +15,14 @@ from prefect_acms.dao.redaction import ending
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.ai.handover import variables_for
 from prefect_acms.tasks.breakers import ToolBreakers
+from prefect_acms.tasks.budgets import Reservation
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.environment import Environment
+from prefect_acms.tasks.estimates import estimate_of
 from prefect_acms.tasks.processes import ProcessResult
+from prefect_acms.tasks.scratch import scratch_folder
 from prefect_acms.tasks.tools import ToolSlots, ToolValues, fault_of, require_work, run_tool
+from prefect_acms.tasks.usage import usage_of
 from prefect_acms.tasks.worktrees import Worktree
 
 TRANSCRIPT_CHARACTERS = 20_000
@@ -36,16 +42,31 @@ class ToolRun:
     environment: Environment
 
     def __call__(self, values: ToolValues) -> ProcessResult:
-        """Run it once; raises BreakerOpen, ToolUnavailable, ToolTimedOut or ToolFailed."""
+        """Run it once, for as long as the budgets have time for it.
+
+        Raises BudgetExceeded before it is started, BreakerOpen, ToolUnavailable, ToolTimedOut or ToolFailed.
+        """
         breakers = ToolBreakers(self.drive.store, self.drive.config.resilience)
-        with _SLOTS.taken(self.profile):
-            result = breakers.call(self.profile.tool_id, lambda: self._process(values))
+        with _SLOTS.taken(self.profile), self._reserved() as held, scratch_folder() as told:
+            usage_file = told / "usage.json"
+            result = breakers.call(
+                self.profile.tool_id, lambda: self._process(values, held.granted.wall_sec, usage_file)
+            )
+            held.settle(usage_of(self.profile, result, usage_file), result.duration_sec)
         self._count(result)
         if result.timed_out:
             raise ToolTimedOut(tool=self.profile.tool_id, seconds=f"{result.duration_sec:.0f}")
         return require_work(self.profile, result)
 
-    def _process(self, values: ToolValues) -> ProcessResult:
+    def _reserved(self) -> AbstractContextManager[Reservation]:
+        """What the tool may use up, set aside."""
+        config = self.drive.config
+        estimate = estimate_of(self.profile, self.task.timeout_sec, config.ai, config.budget)
+        return self.drive.budgets.reserved(
+            run_id=self.drive.run_id, task_id=self.task.id, tool_id=self.profile.tool_id, estimate=estimate
+        )
+
+    def _process(self, values: ToolValues, timeout_sec: float, usage_file: Path) -> ProcessResult:
         """Run the tool with a row of its own for the process, from before it is spawned until it is gone."""
         session = variables_for(self.profile, self.drive.config.ai, self.worktree.path)
         with self.drive.begin() as dao:
@@ -59,8 +80,9 @@ class ToolRun:
                     worktree=self.worktree.path,
                     environment=self.environment.with_variables(**session),
                     values=values,
-                    timeout_sec=self.task.timeout_sec,
+                    timeout_sec=timeout_sec,
                     on_start=lambda pid: self._started(process.id, pid),
+                    usage_file=usage_file,
                 )
         except BaseException:
             self._end_process(process.id, crashed=True)

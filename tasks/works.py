@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from prefect_acms.blocks.tool_spec import TaskKind, Tier, ToolSpec
+from prefect_acms.blocks.tool_spec import TaskKind, ToolSpec
+from prefect_acms.canonical.errors import BudgetExceeded
 from prefect_acms.canonical.events import Notice
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.admission import Gatekeeper
 from prefect_acms.tasks.attempts import Executed, Finished
 from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.captures import REDACTED, captured_patch, landed_already, start_over, store_capture
+from prefect_acms.tasks.choices import chosen_tool
 from prefect_acms.tasks.commits import commit_kept
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.gaps import Gap
-from prefect_acms.tasks.guardrails import check_task
 from prefect_acms.tasks.preparation import baseline_of
 from prefect_acms.tasks.processes import ProcessResult
 from prefect_acms.tasks.reports.text import count
-from prefect_acms.tasks.routing import Router
 from prefect_acms.tasks.sources.ruff import ruff_options
 from prefect_acms.tasks.tool_runs import ToolRun
 from prefect_acms.tasks.tools import ToolValues
@@ -45,7 +45,7 @@ def implement(drive: Drive, task: TaskRow) -> Executed:
     present = bench.rescanner.between(bench.gaps, before).kept
     if not present:
         return Executed(0, lambda: Finished(metadata={"present": []}))
-    profile = _chosen(bench)
+    profile = chosen_tool(bench, present)
     result = _edit(bench, profile, present, before)
     diff = bench.worktree.capture()
     return Executed(
@@ -71,46 +71,27 @@ def integrate_again(drive: Drive, task: TaskRow) -> Finished:
     return _integrate(bench, drive.toolbox.get(task.tool_id or ""), before, captured.content)
 
 
-def _chosen(bench: Bench) -> ToolSpec:
-    """The tool that the router picks; the decision is stored with the task before the tool runs."""
-    drive, task = bench.drive, bench.task
-    toolbox = drive.toolbox
-    ceiling = Tier.HIGH if drive.config.discovery.unsafe_fixes else Tier.MEDIUM
-    decision = Router(toolbox.rules, toolbox, drive.store).choose(
-        task.kind,
-        candidates=[task.tool_id] if task.tool_id else bench.pattern.tools_under(drive.guardrails),
-        required=set(task.required_capabilities) - {task.kind},
-        ceiling=ceiling,
-    )
-    profile = toolbox.get(decision.tool_id)
-    check_task(
-        bench.pattern,
-        profile,
-        bench.files,
-        scope=task.file_scope,
-        guardrails=bench.guardrails,
-        ceiling=ceiling,
-    )
-    with drive.begin() as dao:
-        dao.tasks.change(task.id, tool_id=profile.tool_id, metadata={"routing": decision.model_dump(mode="json")})
-    return profile
-
-
 def _edit(bench: Bench, profile: ToolSpec, present: Sequence[Gap], before: Sequence[Gap]) -> ProcessResult:
     """Run the tool; what its fixes bring (an import that is no longer used, say) it is asked to fix too."""
     run = ToolRun(bench.drive, bench.task, profile, bench.worktree, bench.environment)
     files = sorted({path for gap in present for path in gap.file_paths})
     rules = {gap.rule_id for gap in present}
     values = ToolValues(files=tuple(files), task=bench.task.id, ruff_options=ruff_options(bench.worktree.path))
-    for _ in range(MOST_ROUNDS):
-        result = run(replace(values, rules=tuple(sorted(rules))))
+    results: list[ProcessResult] = []
+    while len(results) < MOST_ROUNDS:
+        try:
+            results.append(run(replace(values, rules=tuple(sorted(rules)))))
+        except BudgetExceeded:
+            if not results:
+                raise
+            break  # what the rounds before have made is paid for, and is judged as it is
         if not (profile.deterministic and "rules" in profile.placeholders):
             break
         brought = {gap.rule_id for gap in bench.rescanner.compared(before, files).new if gap.fixable} - rules
         if not brought:
             break
         rules |= brought
-    return result
+    return results[-1]
 
 
 def _integrate(bench: Bench, profile: ToolSpec, before: Sequence[Gap], diff: bytes) -> Finished:

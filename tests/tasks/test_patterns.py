@@ -11,7 +11,7 @@ import pytest
 
 from prefect_acms.blocks.guardrails import GuardrailSettings, PatchLimits
 from prefect_acms.blocks.tool_spec import TaskKind
-from prefect_acms.canonical.errors import InvalidDocument, UnknownName
+from prefect_acms.canonical.errors import InvalidDocument, InvalidValue, UnknownName
 from prefect_acms.tasks.clustering import cluster
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.patterns import SHIPPED, Pattern, PatternFile, PatternIndex
@@ -82,6 +82,45 @@ def test_a_pattern_of_the_user_is_offered_gaps_before_ours(tmp_path: Path, make_
     index = PatternIndex.load([path])
     found = [index.for_gap(make_gap("a", "a.py", rule_id=rule)) for rule in ("N801", "F401")]
     assert [pattern.id for pattern in found if pattern] == ["naming", "lint-fix"]
+
+
+def test_what_only_a_model_can_fix_goes_to_one_only_where_one_is_configured(make_gap: MakeGap) -> None:
+    """Without any the gap keeps its reason; a note of somebody and a failing test are never handed to a model."""
+    lint, types = make_gap("a", "a.py"), make_gap("b", "b.py", source="mypy")
+    fixable = make_gap("c", "a.py", fixable=True)
+    off, on = PatternIndex.load(), PatternIndex.load(ai_tools=("ai-edit", "claude"))
+    for gap, reason in ((lint, "ruff has no fix"), (types, "no model or agent is configured")):
+        found = off.for_gap(gap)
+        assert found is not None
+        assert reason in (found.refusal(gap, RAILS) or "")
+        armed = on.for_gap(gap)
+        assert armed is not None
+        assert (armed.id, armed.allowed_tools, armed.refusal(gap, RAILS)) == ("ai-fix", ("ai-edit", "claude"), None)
+    first = on.for_gap(fixable)
+    assert first is not None
+    assert (first.id, first.allowed_tools) == ("lint-fix", ("ruff-fix", "ruff-fix-unsafe", "ai-edit", "claude"))
+    for source, category in (("markers", "marker"), ("pytest", "testing")):
+        gap = make_gap("d", "a.py", source=source, category=category)
+        assert [on.for_gap(gap), on.get("format").allowed_tools] == [off.for_gap(gap), ("ruff-format",)]
+
+
+def test_a_pattern_may_let_models_behind_it_or_only_some_of_them(tmp_path: Path, make_gap: MakeGap) -> None:
+    """`otherwise` names a pattern with `ai`; anything else is refused."""
+    path = tmp_path / "tools.toml"
+    own = (
+        "[patterns.marker]\ntitle = 'Notes'\nsources = ['markers']\nkinds = []\nallowed_tools = []\notherwise = '{}'\n"
+        "[patterns.ai-notes]\ntitle = 'Do them'\nai = true\nkinds = ['implementation']\nallowed_tools = ['claude']\n"
+    )
+    path.write_text(own.format("ai-notes"))
+    gap = make_gap("a", "a.py", source="markers", rule_id="TODO")
+    asked = [PatternIndex.load([path], tools).for_gap(gap) for tools in ((), ("ai-edit",), ("ai-edit", "claude"))]
+    assert [pattern.id for pattern in asked if pattern] == ["marker", "marker", "ai-notes"]
+    path.write_text(own.format("nothing"))
+    with pytest.raises(UnknownName, match="unknown pattern 'nothing': expected one of"):
+        PatternIndex.load([path])
+    path.write_text(own.format("format"))
+    with pytest.raises(InvalidValue, match=r"marker\.otherwise is 'format': expected a pattern with ai = true"):
+        PatternIndex.load([path])
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_rules_of_the_user_come_before_the_shipped_ones(tmp_path: Path) -> None:
     files = [tmp_path / "1.toml", tmp_path / "2.toml"]
     for path, text in zip(files, rules, strict=True):
         path.write_text(text)
-    assert [rule.rule_id for rule in load_profiles(files).rules] == ["b", "a", "unsafe-fixes"]
+    assert [rule.rule_id for rule in load_profiles(files).rules] == ["b", "a", "unsafe-fixes", "cascade"]
 
 
 def test_an_unknown_tool_is_named_with_the_known_ones() -> None:
@@ -140,7 +140,7 @@ def test_tools_from_blocks_join_and_may_not_take_a_name() -> None:
         ('[tools.x]\ncommand = ["x"]\ntask_kinds = ["magic"]\n', "tools.x.task_kinds[0]: Input should be 'analysis'"),
         ('[tools.ruff-fix]\ncommand = ["x"]\n', "tools.ruff-fix: there is another 'ruff-fix' already"),
         ('[[tools]]\ntool_id = "x"\ncommand = ["x"]\n' * 2, "tools[1]: there is another 'x' already"),
-        ('[rules.x]\nstrategy = "luck"\n', "rules.x.strategy: Input should be 'fixed', 'round_robin' or 'metrics'"),
+        ('[rules.x]\nstrategy = "luck"\n', "rules.x.strategy: Input should be 'fixed', 'round_robin', 'metrics'"),
         ('[rules.x]\nstrategy = "fixed"\n', "rules.x: a fixed rule names exactly one tool, found 0"),
         ('[rules.x]\nstrategy = "fixed"\ntools = ["y"]\n', "rules.x: unknown tool 'y': expected some of ['pytest'"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -12,8 +12,9 @@ from prefect_acms.blocks.routing_rule import RoutingRule, Strategy
 from prefect_acms.blocks.tool_spec import TaskKind, Tier, ToolSpec
 from prefect_acms.canonical.outside_errors import ToolUnavailable
 from prefect_acms.dao.store import Store, open_store
+from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.profiles import Toolbox, load_profiles
-from prefect_acms.tasks.routing import Router, score
+from prefect_acms.tasks.routing import Router, complexity_of, risk_of, score
 
 TOOLS = Toolbox(
     ToolSpec(tool_id=name, command=("x",), task_kinds=(TaskKind.IMPLEMENTATION,), domains=("python",))
@@ -114,6 +115,64 @@ def test_unsafe_fixes_are_chosen_only_where_the_run_allows_them(store: Store) ->
     assert router.choose("implementation", candidates=fixers).tool_id == "ruff-fix"
     assert router.choose("implementation", candidates=fixers, ceiling=Tier.HIGH).tool_id == "ruff-fix-unsafe"
     assert router.choose("implementation", candidates=("ruff-format",), ceiling=Tier.HIGH).tool_id == "ruff-format"
+
+
+CASCADE = Toolbox(
+    [
+        *(
+            ToolSpec(tool_id=name, command=("x",), domains=("python", "lint"), deterministic=True)
+            for name in ("zap", "codemod-b", "codemod-a")
+        ),
+        *(
+            ToolSpec(tool_id=name, command=("x",), ai=True, network=True)
+            for name in ("ai-edit-strong", "ai-edit", "aider")
+        ),
+        ToolSpec(tool_id="deep", command=("x",), ai=True, safety_tier=Tier.HIGH),
+    ]
+)
+"""Tools of every kind; models name no domain, and none is without."""
+
+OFFERED = ("ai-edit", "ai-edit-strong", "aider", "deep", "gone", "zap", "codemod-b", "codemod-a")
+
+
+@pytest.mark.parametrize("rules", [(), (rule(Strategy.CASCADE),)], ids=["no rule", "a cascade"])
+def test_a_cascade_goes_from_codemods_to_the_strongest_model(store: Store, rules: tuple[RoutingRule, ...]) -> None:
+    """Each of them once in a task; models in the order in which they were offered, and none of what is left out."""
+    router, tried = Router(rules, CASCADE, store), list[str]()
+    while len(tried) < 6:
+        decision = router.choose("implementation", candidates=OFFERED, required=("lint",), tried=tried)
+        assert decision.tried == tuple(tried)
+        tried.append(decision.tool_id)
+    assert tried == ["codemod-a", "codemod-b", "zap", "ai-edit", "ai-edit-strong", "aider"]
+    assert decision.offered == OFFERED
+    assert decision.left_out == {
+        **dict.fromkeys(tried[:-1], "it has been tried in this task"),
+        "deep": "its safety tier high is above medium, which the run allows",
+        "gone": "there is no tool of that name",
+    }
+    with pytest.raises(ToolUnavailable, match="no allowed tool that has not been tried is capable of"):
+        router.choose("implementation", candidates=OFFERED, required=("lint",), tried=tried)
+
+
+def test_a_cascade_of_a_rule_has_the_order_of_the_rule(store: Store) -> None:
+    """A person may want the strong model before the cheap one; what has been tried is passed over."""
+    router = Router((rule(Strategy.CASCADE, "ai-edit-strong", "ai-edit"),), CASCADE, store)
+    chosen = [router.choose("implementation", candidates=OFFERED, tried=tried) for tried in ((), ("ai-edit-strong",))]
+    assert [decision.tool_id for decision in chosen] == ["ai-edit-strong", "ai-edit"]
+
+
+def test_no_model_is_chosen_that_nobody_has_named(store: Store) -> None:
+    """Without candidates it is any tool, but never a model."""
+    assert "ai-edit" not in Router((), CASCADE, store).choose("implementation").offered
+
+
+def test_risk_is_that_of_the_worst_gap_and_complexity_grows_with_files_and_gaps(make_gap: Callable[..., Gap]) -> None:
+    """By these a rule may send what is hard or delicate to another tool."""
+    small = [make_gap("a", "a.py", severity="low"), make_gap("b", "a.py", severity="medium")]
+    assert (risk_of(small), complexity_of(small)) == (Tier.MEDIUM, Tier.LOW)
+    large = [make_gap(f"g{number}", f"{number}.py", severity="high") for number in range(16)]
+    assert (risk_of(large), complexity_of(large)) == (Tier.HIGH, Tier.HIGH)
+    assert (risk_of([]), complexity_of(large[:6])) == (Tier.LOW, Tier.MEDIUM)
 
 
 @given(st.integers(1, 1000), st.data(), st.floats(0, 1e9))
