@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx
 import pytest
 from away import Away, Fault
+from faults import until
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -99,8 +100,13 @@ def test_with_a_server_that_answers_a_phase_is_a_subflow(away: Away) -> None:
 @pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.UNAVAILABLE])
 def test_with_the_server_away_phases_go_on_without_it(away: Away, fault: Fault) -> None:
     """One in whose middle it goes away runs once, and so do those after it; with the server back they are subflows."""
-    during, after = Phase(lambda: away.be(fault)), Phase(lambda: away.be(Fault.NONE))
-    last = Phase()
+
+    def return_to_work() -> None:
+        away.be(Fault.NONE)
+        # one that others load needs a while before it answers in the time of a question
+        until(lambda: httpx.get(f"{away.api_url}/health", timeout=60).elapsed.total_seconds() < 1, "it answers again")
+
+    during, after, last = Phase(lambda: away.be(fault)), Phase(return_to_work), Phase()
     assert _in_pipeline(during, after, last) == [1, 2, 3]
     assert [phase.runs for phase in (during, after, last)] == [1, 1, 1]
     assert [phase.told for phase in (during, after, last)] == [True, False, True]
