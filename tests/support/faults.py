@@ -54,12 +54,15 @@ IMPORTS = "import os\nimport pathlib\nimport subprocess\nimport time\n\n\n"
 
 
 def until(condition: Callable[[], Any], what: str, within: float = PATIENCE_SEC) -> Any:
-    """Wait until something is so, and give what it is."""
+    """Wait until something is so, and give what it is; what takes long to look at is looked at less often."""
     end = time.monotonic() + within
-    while not (found := condition()):
-        assert time.monotonic() < end, f"not within {within} s: {what}"
-        time.sleep(0.05)
-    return found
+    while True:
+        began = time.monotonic()
+        if found := condition():
+            return found
+        looked = time.monotonic()
+        assert looked < end, f"not within {within} s: {what}"
+        time.sleep(max(0.05, 3 * (looked - began)))
 
 
 def alive(pid: int) -> bool:
