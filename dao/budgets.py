@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import ROUND_CEILING, Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Index, Integer, case, func, insert, select, update
+from sqlalchemy import BigInteger, Index, Integer, case, func, insert, select, true, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from prefect_acms.canonical.budget import Amount
@@ -16,6 +16,7 @@ from prefect_acms.dao.reading import Dao
 from prefect_acms.dao.schema import Moment, Row, at_least, to
 
 _MICRO = 1_000_000
+_KINDS = ("input", "cached", "output")
 
 
 class BudgetEntryRow(Row):
@@ -48,6 +49,15 @@ class BudgetEntryRow(Row):
     def amount(self) -> Amount:
         """What it uses up."""
         return _amount(self.wall_sec, self.tool_runs, self.tokens, self.micro_usd)
+
+
+class Spending(NamedTuple):
+    """What the calls of one tool have used up: tokens by kind, US dollars, and calls whose price nobody knows."""
+
+    tool_id: str
+    tokens: dict[str, int]
+    usd: Decimal
+    unpriced: int
 
 
 class BudgetDao(Dao[BudgetEntryRow]):
@@ -105,6 +115,21 @@ class BudgetDao(Dao[BudgetEntryRow]):
     def of_run(self, run_id: str) -> list[BudgetEntryRow]:
         """Every entry of a run, in the order in which the calls began."""
         return self._all(select(BudgetEntryRow).where(BudgetEntryRow.run_id == run_id).order_by(BudgetEntryRow.id))
+
+    def tally(self) -> list[Spending]:
+        """What all runs have used up, by tool."""
+        info, row = BudgetEntryRow.info, BudgetEntryRow
+        priced = func.coalesce(info["is_priced"].as_boolean(), true())
+        tokens = [func.sum(func.coalesce(info[f"{kind}_tokens"].as_integer(), 0)) for kind in _KINDS]
+        money = [func.sum(case((priced, row.micro_usd), else_=0)), func.sum(case((priced, 0), else_=1))]
+        statement = select(row.tool_id, *tokens, *money).where(row.settled_at.is_not(None))
+        found = self._unit.session.execute(statement.group_by(row.tool_id).order_by(row.tool_id))
+        return [
+            Spending(
+                tool, dict(zip(_KINDS, map(int, sums[:3]), strict=True)), Decimal(int(sums[3])) / _MICRO, int(sums[4])
+            )
+            for tool, *sums in found
+        ]
 
 
 def _amount(wall_sec: float, tool_runs: int, tokens: int, micro_usd: int) -> Amount:

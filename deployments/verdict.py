@@ -12,7 +12,7 @@ from rich.text import Text
 from prefect_acms.deployments.demo import Health
 from prefect_acms.deployments.output import STYLES, say
 from prefect_acms.tasks.reports.drawing import tone
-from prefect_acms.tasks.reports.text import count, one_line, printable, seconds
+from prefect_acms.tasks.reports.text import cost_told, count, dollars, one_line, printable, seconds
 from prefect_acms.tasks.summary_model import PatchRecord, Summary
 
 MOST_REASONS = 5
@@ -70,6 +70,8 @@ def _numbers(summary: Summary) -> Table:
         table.add_row("", Text(f"… {count(len(summary.reasons) - MOST_REASONS, 'more reason')}", style="dim"))
     if counts.open:
         table.add_row(str(counts.open), "left open")
+    if summary.cost.asked_models:
+        table.add_row(dollars(summary.cost.usd), Text(f"models: {cost_told(summary.cost)}"))
     return table
 
 

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from prefect_acms.blocks.budget import BudgetSettings
+from pydantic import ValidationError
+
+from prefect_acms.blocks.budget import BudgetLimits, BudgetSettings
 from prefect_acms.canonical.budget import Account, Amount, Limits, fits_beside, fitted, spent_for_good
 from prefect_acms.canonical.errors import BudgetExceeded
 from prefect_acms.canonical.events import Notice
+from prefect_acms.dao.runs import RunRow
 from prefect_acms.dao.store import Fence, Store, UnitOfWork
 from prefect_acms.tasks.prices import cost_of
 from prefect_acms.tasks.reports.text import count
@@ -152,6 +155,14 @@ class Budgets:
             gone = any(spent_for_good(account, estimate) for account in accounts)
             if gone or fits_beside(accounts, fitted(accounts, estimate)):
                 return
+
+
+def run_limits(run: RunRow) -> Limits:
+    """The limits of a run, as its stored configuration says; none for one that a newer or an older acms has stored."""
+    try:
+        return BudgetLimits.model_validate(run.config.get("budget", {}).get("run", {})).limits
+    except ValidationError:
+        return Limits()
 
 
 def _refusal(

@@ -138,6 +138,34 @@ SPENT_SECONDS = Measure(
 SPENT_TOOL_RUNS = Measure(
     "acms_spent_tool_runs_total", "counter", "Processes of tools that runs have started.", ("mode",)
 )
+SPENT_TOKENS = Measure(
+    "acms_spent_tokens_total",
+    "counter",
+    "Tokens of models that each tool has used up, as far as it tells; `cached` are part of `input`.",
+    ("tool", "kind"),
+)
+SPENT_USD = Measure(
+    "acms_spent_usd_total", "counter", "US dollars for the calls of models whose price is known.", ("tool",)
+)
+UNPRICED = Measure("acms_unpriced_calls_total", "counter", "Calls of models whose price nobody knows.", ("tool",))
+BUDGET_LIMIT = Measure(
+    "acms_budget_limit",
+    "gauge",
+    "What the runs that have not ended may use up together: those of them that have a limit.",
+    ("resource",),
+)
+BUDGET_USED = Measure(
+    "acms_budget_used", "gauge", "What these runs have used up of it, without what is set aside.", ("resource",)
+)
+BUDGET_RESERVED = Measure(
+    "acms_budget_reserved", "gauge", "What is set aside now for calls that are going on, of all runs.", ("resource",)
+)
+BUDGET_EXCEEDED = Measure(
+    "acms_budget_exceeded_total",
+    "counter",
+    "Budgets that had no room for a call, each counted once; `scope` is run or task.",
+    ("scope",),
+)
 WORKERS = Measure("acms_workers", "gauge", "Workers that are not shut down.", ("type", "state"))
 HEARTBEATS = Measure(
     "acms_worker_heartbeat_age_seconds",
@@ -172,6 +200,13 @@ MEASURES = (
     QUEUE,
     SPENT_SECONDS,
     SPENT_TOOL_RUNS,
+    SPENT_TOKENS,
+    SPENT_USD,
+    UNPRICED,
+    BUDGET_LIMIT,
+    BUDGET_USED,
+    BUDGET_RESERVED,
+    BUDGET_EXCEEDED,
     WORKERS,
     HEARTBEATS,
     STUCK,

@@ -17,7 +17,7 @@ from prefect_acms.dao.store import Store, open_store
 from prefect_acms.tasks import metrics
 from prefect_acms.tasks.bounded import Bounded
 from prefect_acms.tasks.metrics import MEASURES, Reading
-from prefect_acms.tasks.metrics_now import reviews_now, stuck_now, tools_now, workers_now
+from prefect_acms.tasks.metrics_now import budgets_now, reviews_now, stuck_now, tools_now, workers_now
 from prefect_acms.tasks.metrics_trail import TrailCounts
 
 ANSWER_SEC = 5.0
@@ -79,7 +79,12 @@ class StoreCollector(Collector):
         try:
             with store.begin(read_only=True) as dao:
                 self._trail.follow(dao)
-                now = {**tools_now(dao), **workers_now(dao, store.clock()), **reviews_now(dao, store.clock())}
+                now = {
+                    **tools_now(dao),
+                    **budgets_now(dao),
+                    **workers_now(dao, store.clock()),
+                    **reviews_now(dao, store.clock()),
+                }
             now |= stuck_now(store)
         finally:
             store.close()

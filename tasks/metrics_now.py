@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from prefect_acms.canonical.budget import RESOURCES
 from prefect_acms.canonical.circuit_breaker import CircuitBreakerState
 from prefect_acms.dao.store import Store, UnitOfWork
 from prefect_acms.dao.stuck import open_workers
 from prefect_acms.tasks import metrics
+from prefect_acms.tasks.budgets import run_limits
 from prefect_acms.tasks.health import age_sec
 from prefect_acms.tasks.metrics import Labels, Reading
 from prefect_acms.tasks.reviews import review_of
@@ -30,6 +32,35 @@ def tools_now(dao: UnitOfWork) -> Reading:
         calls[tool.tool_id, "failed"] = tool.call_count - tool.success_count
         seconds[tool.tool_id,] = tool.total_latency_ms / 1000
     return {metrics.BREAKERS: states, metrics.TOOL_CALLS: calls, metrics.TOOL_SECONDS: seconds}
+
+
+def budgets_now(dao: UnitOfWork) -> Reading:
+    """What models have used up, and how much of their budgets the runs that go on have left."""
+    tokens: dict[Labels, float] = {}
+    usd: dict[Labels, float] = {}
+    unpriced: dict[Labels, float] = {}
+    for spending in dao.budgets.tally():
+        tokens |= {(spending.tool_id, kind): number for kind, number in spending.tokens.items()}
+        usd[spending.tool_id,] = float(spending.usd)
+        unpriced[spending.tool_id,] = spending.unpriced
+    limits: dict[Labels, float] = {(name,): 0.0 for name in RESOURCES}
+    used, reserved = limits.copy(), limits.copy()
+    for run in dao.runs.unended():
+        budget = run_limits(run)
+        spent, held = dao.budgets.used(run.id)
+        for name in RESOURCES:
+            reserved[name,] += float(getattr(held, name))
+            if (limit := getattr(budget, name)) is not None:
+                limits[name,] += float(limit)
+                used[name,] += float(getattr(spent, name))
+    return {
+        metrics.SPENT_TOKENS: tokens,
+        metrics.SPENT_USD: usd,
+        metrics.UNPRICED: unpriced,
+        metrics.BUDGET_LIMIT: limits,
+        metrics.BUDGET_USED: used,
+        metrics.BUDGET_RESERVED: reserved,
+    }
 
 
 def workers_now(dao: UnitOfWork, now: datetime) -> Reading:

@@ -65,6 +65,7 @@ class TrailCounts:
                 metrics.TASKS,
                 metrics.PATCHES,
                 metrics.SPENT_TOOL_RUNS,
+                metrics.BUDGET_EXCEEDED,
             )
         }
         self._spreads: dict[Measure, dict[Labels, Spread]] = {metrics.DURATIONS: {}, metrics.GATES: {}}
@@ -82,6 +83,7 @@ class TrailCounts:
                 if edges:
                     self._spread(metrics.DURATIONS, (entity, state))
         counts[metrics.OVERRIDES].update({(order,): 0 for order in Override})
+        counts[metrics.BUDGET_EXCEEDED].update({("run",): 0, ("task",): 0})
         counts[metrics.PATCHES].update({(fate,): 0 for fate in FATES})
         for gate in GateType:
             for verdict in _VERDICTS.values():
@@ -124,7 +126,9 @@ class TrailCounts:
         self._counted[chain] = until
 
     def _count_notice(self, step: Step) -> None:
-        """What is told beside the changes of a state: of that only overrides are counted."""
+        """What is told beside the changes of a state: of that only overrides and budgets are counted."""
+        if step.trigger == Notice.BUDGET_EXCEEDED:
+            self._counts[metrics.BUDGET_EXCEEDED][step.entity_type,] += 1
         if step.trigger == Notice.MANUAL_OVERRIDE:
             action = json.loads(step.metadata or "{}").get("action", "unknown")
             self._counts[metrics.OVERRIDES][str(action),] += 1

@@ -9,6 +9,7 @@ from prefect_acms.canonical.gap import GapState, GapTrigger
 from prefect_acms.canonical.patch import PatchState
 from prefect_acms.dao.store import Store
 from prefect_acms.dao.tasks import TaskRow
+from prefect_acms.tasks.costs import cost_of_run, cost_of_tool, over_budget
 from prefect_acms.tasks.landing import Landed, Made, landed_commits
 from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.summary_model import Counts, GapRecord, Reason, Summary, ToolRecord, WorkstreamRecord
@@ -48,7 +49,9 @@ def build_summary(store: Store, run_id: str, repository: Repository | None = Non
         gaps=gaps,
         patches=tuple(patch_record(entry, rows, landed) for entry in rows.entries),
         gates=tuple(gate_record(row) for row in rows.gates),
-        tools=_tools(rows),
+        tools=_tools(rows, landed),
+        cost=cost_of_run(rows, landed),
+        over_budget=over_budget(rows),
     )
 
 
@@ -98,9 +101,12 @@ def _reasons(gaps: Sequence[GapRecord]) -> tuple[Reason, ...]:
     return tuple(Reason(reason=reason, gaps=number) for reason, number in ordered)
 
 
-def _tools(rows: Rows) -> tuple[ToolRecord, ...]:
-    users: dict[str, list[TaskRow]] = {}
+def _tools(rows: Rows, landed: Landed) -> tuple[ToolRecord, ...]:
+    users: dict[str, list[TaskRow]] = {entry.tool_id: [] for entry in rows.spent}
     for task in rows.tasks:
         if tool := tool_of(task):
             users.setdefault(tool, []).append(task)
-    return tuple(tool_record(tool, tasks, rows.metrics.get(tool)) for tool, tasks in sorted(users.items()))
+    return tuple(
+        tool_record(tool, tasks, rows.metrics.get(tool), cost_of_tool(tool, rows, landed))
+        for tool, tasks in sorted(users.items())
+    )

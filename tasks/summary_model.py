@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-VERSION = "1"
+VERSION = "2"
 """Version of the document; a change of any key changes it."""
 
 
@@ -187,6 +187,26 @@ class PatchRecord(Record):
     diff: str = Field(default="", exclude=True, description="kept out of summary.json: `acms diff` prints it")
 
 
+class CostRecord(Record):
+    """What calls of tools and models have used up, and what the patches have cost that came of it."""
+
+    calls: int = Field(default=0, description="runs of tools and calls of models")
+    wall_sec: float = Field(default=0, description="seconds at work, added up over those that worked at once")
+    requests: int = Field(default=0, description="requests that models were sent")
+    input_tokens: int = Field(default=0, description="tokens that models have read, as far as they tell")
+    cached_tokens: int = Field(default=0, description="those of them that came from a cache")
+    output_tokens: int = Field(default=0, description="tokens that models have written, as far as they tell")
+    usd: float = Field(default=0, description="US dollars, of the calls whose price is known")
+    unpriced: int = Field(default=0, description="calls of models whose price nobody knows")
+    accepted: int = Field(default=0, description="patches on the result branch by tools that ask a model")
+    usd_per_accepted: float | None = Field(default=None, description="US dollars for each of them; none: there is none")
+
+    @property
+    def asked_models(self) -> bool:
+        """Whether there is anything to tell that not every tool uses up."""
+        return bool(self.requests or self.usd or self.unpriced)
+
+
 class ToolRecord(Record):
     """How a tool did in this run, and over all runs of the store."""
 
@@ -197,6 +217,7 @@ class ToolRecord(Record):
     calls: int = Field(default=0, description="calls in all runs")
     success_rate: float | None = Field(default=None, description="of all calls in all runs, 0 to 1")
     mean_latency_ms: float | None = Field(default=None, description="of all calls in all runs")
+    cost: CostRecord = Field(default=CostRecord(), description="what it has used up in this run")
 
 
 class PhaseRecord(Record):
@@ -224,6 +245,8 @@ class Summary(Record):
     patches: tuple[PatchRecord, ...] = ()
     gates: tuple[GateRecord, ...] = ()
     tools: tuple[ToolRecord, ...] = ()
+    cost: CostRecord = Field(default=CostRecord(), description="what the whole run has used up")
+    over_budget: tuple[str, ...] = Field(default=(), description="budgets of the run and its tasks without room")
 
     def kept(self) -> tuple[PatchRecord, ...]:
         """The patches that are on the result branch."""

@@ -24,6 +24,7 @@ from prefect_acms.tasks.landing import Landed
 from prefect_acms.tasks.leases import driver_of
 from prefect_acms.tasks.recurring import NEWS, meanwhile_of
 from prefect_acms.tasks.summary_model import (
+    CostRecord,
     GapRecord,
     GateRecord,
     ListedRun,
@@ -171,7 +172,7 @@ def patch_record(entry: LedgerRow, rows: Rows, landed: Landed) -> PatchRecord:
         task_id=entry.task_id,
         workstream_id=entry.workstream_id,
         state=entry.state,
-        on_branch=entry.commit_sha in landed.commits and entry.state != PatchState.ROLLED_BACK,
+        on_branch=is_on_branch(entry, landed),
         commit=entry.commit_sha,
         files=tuple(patch.files),
         lines_added=patch.lines_added,
@@ -184,6 +185,11 @@ def patch_record(entry: LedgerRow, rows: Rows, landed: Landed) -> PatchRecord:
         proof=ProofRecord.model_validate(entry.info["proof"]) if "proof" in entry.info else None,
         diff=patch.content.decode("utf-8", errors="replace"),
     )
+
+
+def is_on_branch(entry: LedgerRow, landed: Landed) -> bool:
+    """Whether the patch's commit is reachable from the result branch, and was not rolled back."""
+    return entry.commit_sha in landed.commits and entry.state != PatchState.ROLLED_BACK
 
 
 def _judges(entry: LedgerRow, rows: Rows) -> tuple[str, ...]:
@@ -232,7 +238,7 @@ def _tail(row: TestGateRow) -> str:
     return "\n".join(lines[-OUTPUT_LINES:])
 
 
-def tool_record(tool: str, tasks: Sequence[TaskRow], metric: ToolMetricRow | None) -> ToolRecord:
+def tool_record(tool: str, tasks: Sequence[TaskRow], metric: ToolMetricRow | None, cost: CostRecord) -> ToolRecord:
     """How a tool did, in this run and over all runs."""
     times = [lasted for task in tasks if (lasted := _lasted(task.started_at, task.completed_at)) is not None]
     calls = metric.call_count if metric else 0
@@ -244,4 +250,5 @@ def tool_record(tool: str, tasks: Sequence[TaskRow], metric: ToolMetricRow | Non
         calls=calls,
         success_rate=metric.success_count / calls if metric and calls else None,
         mean_latency_ms=metric.total_latency_ms / calls if metric and calls else None,
+        cost=cost,
     )

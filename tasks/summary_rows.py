@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prefect_acms.canonical.gap import GapSeverity
+from prefect_acms.dao.budgets import BudgetEntryRow
 from prefect_acms.dao.gaps import GapRow
 from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.patches import PatchRow
@@ -43,6 +44,7 @@ class Rows:
     patches: Mapping[str, PatchRow]
     gates: Sequence[TestGateRow]
     metrics: Mapping[str, ToolMetricRow]
+    spent: Sequence[BudgetEntryRow]
     ending: Mapping[str, TransitionRow]
 
 
@@ -68,7 +70,8 @@ def read_rows(dao: UnitOfWork, run_id: str) -> Rows:
     tasks = sorted(dao.tasks.of_run(run_id), key=lambda row: row.id)
     workstreams = sorted(dao.workstreams.of_run(run_id), key=lambda row: row.id)
     entries = sorted(dao.ledger.of_run(run_id), key=lambda row: row.id)
-    tools = sorted({task.tool_id for task in tasks if task.tool_id})
+    spent = dao.budgets.of_run(run_id)
+    tools = sorted({task.tool_id for task in tasks if task.tool_id} | {entry.tool_id for entry in spent})
     found = {tool: dao.tool_metrics.find(tool) for tool in tools}
     return Rows(
         run=run,
@@ -81,6 +84,7 @@ def read_rows(dao: UnitOfWork, run_id: str) -> Rows:
         patches={patch.id: patch for patch in dao.patches.of_run(run_id)},
         gates=sorted(dao.test_gates.of_run(run_id), key=lambda row: row.id),
         metrics={tool: row for tool, row in found.items() if row is not None},
+        spent=spent,
         ending={row.entity_id: row for row in dao.transitions.of_run(run_id)},
     )
 

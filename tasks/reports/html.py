@@ -13,7 +13,17 @@ from pygments.lexers.diff import DiffLexer  # type: ignore[import-untyped]
 
 from prefect_acms.tasks.reports.drawing import tone
 from prefect_acms.tasks.reports.pictures import dag_picture, shown_state, timeline_picture
-from prefect_acms.tasks.reports.text import count, day_and_time, one_line, place, printable, seconds, short
+from prefect_acms.tasks.reports.text import (
+    cost_told,
+    count,
+    day_and_time,
+    dollars,
+    one_line,
+    place,
+    printable,
+    seconds,
+    short,
+)
 from prefect_acms.tasks.summary_model import PatchRecord, Summary
 
 MOST_DIFF_LINES = 400
@@ -57,6 +67,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "tone": tone, "seconds": seconds, "count": count, "one_line": one_line, "diff": diff_html, "place": place,
         "cut": lines_cut, "short": short, "shown_state": shown_state, "day_and_time": day_and_time,
+        "cost_told": cost_told, "dollars": dollars,
     }  # fmt: skip
     return environment
 

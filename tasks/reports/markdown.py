@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from prefect_acms.tasks.reports.pictures import shown_state
-from prefect_acms.tasks.reports.text import count, one_line, place, printable, seconds, short
+from prefect_acms.tasks.reports.text import cost_told, count, one_line, place, printable, seconds, short
 from prefect_acms.tasks.summary_model import PatchRecord, Summary
 
 MOST_ROWS = 100
@@ -62,6 +62,9 @@ def _head(summary: Summary) -> Iterator[str]:
     for name, text in (("error", run.error), ("quarantined", run.quarantine_reason)):
         if text:
             yield f"- {name}: {cell(text)}"
+    if summary.cost.asked_models:
+        yield f"- models: {cost_told(summary.cost)}"
+    yield from (f"- over budget: {cell(sentence)}" for sentence in summary.over_budget)
     if run.news:
         yield f"- {cell(run.news)}"
     yield from (f"- {cell(sentence)}" for sentence in run.meanwhile)
@@ -124,10 +127,11 @@ def _gates(summary: Summary) -> Iterator[str]:
 def _tools(summary: Summary) -> Iterator[str]:
     rows = [
         (cell(tool.id), str(tool.tasks), str(tool.completed), seconds(tool.mean_sec),
-         "-" if tool.success_rate is None else f"{tool.success_rate:.0%} of {tool.calls}")
+         "-" if tool.success_rate is None else f"{tool.success_rate:.0%} of {tool.calls}",
+         cost_told(tool.cost) if tool.cost.asked_models else "-")
         for tool in summary.tools
     ]  # fmt: skip
-    yield from _table("Tools", ("tool", "tasks", "completed", "mean time", "success in all runs"), rows)
+    yield from _table("Tools", ("tool", "tasks", "completed", "mean time", "success in all runs", "models"), rows)
 
 
 def _phases(summary: Summary) -> Iterator[str]:

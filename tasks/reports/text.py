@@ -5,13 +5,14 @@ from __future__ import annotations
 import unicodedata
 from datetime import timedelta
 
-from prefect_acms.tasks.summary_model import GapRecord
+from prefect_acms.tasks.summary_model import CostRecord, GapRecord
 
 _HIDDEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 """Unicode categories that a reader can't see: they steer terminals, or turn the direction of what follows."""
 
 _BREAKS = {"\n", "\t"}
 _MINUTE, _HOUR = 60, 3600
+_CENTS_FROM = 0.1
 
 
 def printable(text: str) -> str:
@@ -50,6 +51,26 @@ def seconds(duration: float | None) -> str:
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """A number with its noun: `1 gap`, `3 gaps`, `0 patches`."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
+
+
+def dollars(usd: float | None) -> str:
+    """An amount of money, small ones to a hundredth of a cent; none is a dash."""
+    if usd is None:
+        return "-"
+    return f"${usd:.2f}" if usd >= _CENTS_FROM or usd == 0 else f"${usd:.4f}"
+
+
+def cost_told(cost: CostRecord) -> str:
+    """What models have cost, in a sentence: `$0.42 for 1200 tokens in 3 requests, $0.14 an accepted patch`."""
+    tokens = count(cost.input_tokens + cost.output_tokens, "token")
+    told = [f"{dollars(cost.usd)} for {tokens} in {count(cost.requests, 'request')}"]
+    if cost.unpriced:
+        told.append(f"{count(cost.unpriced, 'call')} without a known price")
+    if cost.usd_per_accepted is None:
+        told.append("no patch accepted")
+    else:
+        told.append(f"{dollars(cost.usd_per_accepted)} an accepted patch ({cost.accepted})")
+    return ", ".join(told)
 
 
 def day_and_time(moment: str) -> str:

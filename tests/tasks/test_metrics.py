@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ from breakers import SETTINGS, SetClock, let_fail
 from operated import Rows, verified_patch
 from prometheus_client import CollectorRegistry
 
+from prefect_acms.blocks.budget import BudgetLimits, BudgetSettings
+from prefect_acms.canonical.budget import Amount
 from prefect_acms.canonical.clock import system_clock
+from prefect_acms.canonical.errors import BudgetExceeded
 from prefect_acms.canonical.events import Notice
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.patch import PatchTrigger
@@ -25,10 +30,12 @@ from prefect_acms.dao import migration
 from prefect_acms.dao.store import Store
 from prefect_acms.tasks import metrics_trail
 from prefect_acms.tasks.breakers import ToolBreakers
+from prefect_acms.tasks.budgets import Budgets, Estimate, Reservation
 from prefect_acms.tasks.metrics import MEASURES
 from prefect_acms.tasks.metrics_collector import StoreCollector
 from prefect_acms.tasks.overrides import override
 from prefect_acms.tasks.reviews import ask_review
+from prefect_acms.tasks.usage import Usage
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -133,6 +140,8 @@ def finished(store: Store, rows: Rows, clock: SetClock) -> None:
         process = dao.uet_workers.create(run_id=rows.run_id, worker_type="ruff-fix").id
         dao.uet_workers.advance(process, UetWorkerTrigger.SPAWN_FAILED)
         dao.tool_metrics.record("ruff-fix", success=True, latency_ms=1500)
+        spent = dao.budgets.reserve(run_id=rows.run_id, tool_id="ruff-fix", amount=Amount(), hold_sec=60)
+        dao.budgets.settle(spent.id, Amount(tool_runs=1))
         dao.tool_metrics.record("ruff-fix", success=False, latency_ms=500)
         dao.tasks.advance(done, TaskTrigger.EXECUTION_COMPLETED, exit_code=0, facts={"expected_exit_codes": [0]})
         dao.tasks.advance(done, TaskTrigger.VALIDATION_PASSED)
@@ -181,6 +190,40 @@ def test_a_run_spends_from_its_start_and_who_has_ended_is_forgotten(
         dao.runs.advance(run, RunTrigger.USER_CANCELLED)
     assert ("acms_spent_wall_seconds_total", (("mode", "full"),)) not in scraped(collector)
     assert collector._trail._since == {}
+
+
+def test_what_models_cost_and_what_is_left_of_budgets_is_told(collector: StoreCollector, store: Store) -> None:
+    """Tokens and money by tool, calls without a price; limits, use and what is set aside of runs that go on."""
+    budget = BudgetSettings(run=BudgetLimits(tokens=1400, usd=2))
+    rows = Rows(store)
+    with store.begin() as dao:
+        dao.runs.change(rows.run_id, config={"budget": budget.model_dump(mode="json")})
+        dao.runs.create(repo_root="/other", mode="full", config={"budget": {"run": "of another version"}})
+    budgets = Budgets(store, budget)
+
+    def call(tokens: int) -> AbstractContextManager[Reservation]:
+        # its time is long, because the collector's clock is that of the machine
+        estimate = Estimate(wall_sec=1e9, tool_runs=1, tokens=tokens, usd=Decimal("0.5"))
+        return budgets.reserved(run_id=rows.run_id, tool_id="ai-edit", estimate=estimate)
+
+    use = Usage(model="m", requests=1, input_tokens=400, cached_tokens=100, output_tokens=50, cost_usd=Decimal("0.25"))
+    for told in (use, use.model_copy(update={"cost_usd": None})):
+        with call(600) as held:
+            held.settle(told, 1)
+    with call(100):
+        with pytest.raises(BudgetExceeded), call(600):
+            pass
+        samples = scraped(collector)
+    for kind, tokens in (("input", 800), ("cached", 200), ("output", 100)):
+        assert value(samples, "acms_spent_tokens_total", {"tool": "ai-edit", "kind": kind}) == tokens
+    assert value(samples, "acms_spent_usd_total", {"tool": "ai-edit"}) == 0.25
+    assert value(samples, "acms_unpriced_calls_total", {"tool": "ai-edit"}) == 1
+    for name, tokens in (("limit", 1400), ("used", 900), ("reserved", 100)):
+        assert value(samples, f"acms_budget_{name}", {"resource": "tokens"}) == tokens
+    assert value(samples, "acms_budget_used", {"resource": "usd"}) == 0.75
+    assert value(samples, "acms_budget_limit", {"resource": "wall_sec"}) == 0
+    assert value(samples, "acms_budget_exceeded_total", {"scope": "run"}) == 1
+    assert value(samples, "acms_budget_exceeded_total", {"scope": "task"}) == 0
 
 
 def test_an_override_is_counted_by_its_action(collector: StoreCollector, store: Store) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prefect_acms.canonical.errors import NotFound
+from prefect_acms.blocks.budget import BudgetLimits, BudgetSettings
+from prefect_acms.canonical.errors import BudgetExceeded, NotFound
 from prefect_acms.canonical.gap import GapTrigger
 from prefect_acms.canonical.patch import PatchTrigger
 from prefect_acms.canonical.run import RunTrigger
@@ -20,10 +22,13 @@ from prefect_acms.canonical.worker import WorkerTrigger
 from prefect_acms.canonical.workstream import WorkstreamTrigger
 from prefect_acms.dao.ids import Ids
 from prefect_acms.dao.store import Store, UnitOfWork, open_store
+from prefect_acms.tasks.budgets import Budgets, Estimate
 from prefect_acms.tasks.reports import summary_markdown
 from prefect_acms.tasks.reports.html import summary_html
 from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.summary import build_summary
+from prefect_acms.tasks.summary_model import CostRecord
+from prefect_acms.tasks.usage import Usage
 
 DIFF = b"diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-import os\n+x = 1\n"
 FIXED, BROKEN, MARKED, KNOWN = (letter * 16 for letter in "abcd")
@@ -244,6 +249,39 @@ def test_tasks_workstreams_and_tools_are_told(walk: Walk) -> None:
     (tool,) = told.tools
     assert (tool.id, tool.tasks, tool.completed, tool.calls, tool.success_rate) == ("ruff-fix", 1, 1, 2, 0.5)
     assert tool.mean_latency_ms == 300
+
+
+def test_a_run_tells_what_models_have_cost_and_what_each_patch_has(walk: Walk) -> None:
+    """By tool and in all: what counts is on the branch; what has no known price is counted and not made up."""
+    walk.work()
+    walk.end(walk.commit())
+    budgets = Budgets(walk.store, BudgetSettings(run=BudgetLimits(usd=1.5), call_usd=0.4))
+    use = Usage(model="m", requests=2, input_tokens=900, output_tokens=100, cost_usd=Decimal("0.25"))
+    for tool, used in (("ruff-fix", use), ("ruff-fix", use), ("ai", use.model_copy(update={"cost_usd": None}))):
+        estimate = Estimate(tool_runs=1, tokens=1000, usd=Decimal("0.5"))
+        with budgets.reserved(run_id=walk.run_id, task_id=walk.tasks[1], tool_id=tool, estimate=estimate) as held:
+            held.settle(used, 1.5)
+    with (
+        pytest.raises(BudgetExceeded),
+        budgets.reserved(run_id=walk.run_id, tool_id="ai", estimate=Estimate(usd=Decimal(1))),
+    ):
+        pass
+    told = build_summary(walk.store, walk.run_id, walk.repository)
+    fixer = CostRecord(
+        calls=2, wall_sec=3, requests=4, input_tokens=1800, output_tokens=200, usd=0.5, accepted=1, usd_per_accepted=0.5
+    )
+    assert {tool.id: tool.cost for tool in told.tools} == {
+        "ai": CostRecord(calls=1, wall_sec=1.5, requests=2, input_tokens=900, output_tokens=100, unpriced=1),
+        "ruff-fix": fixer,
+    }
+    assert told.cost == fixer.model_copy(
+        update={"calls": 3, "wall_sec": 4.5, "requests": 6, "input_tokens": 2700, "output_tokens": 300, "unpriced": 1}
+    )
+    assert told.over_budget == ("the run's budget of $1.5 has no room for ai, which asks for $1",)
+    said = "$0.50 for 3000 tokens in 6 requests, 1 call without a known price, $0.50 an accepted patch (1)"
+    for report in (summary_html(told), summary_markdown(told)):
+        assert said in report
+        assert "no room for ai" in report
 
 
 def test_what_is_resolved_is_counted_from_git(walk: Walk) -> None:
