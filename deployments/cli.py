@@ -69,6 +69,7 @@ COMMANDS = {
     "metrics": Entry("metrics", "metrics", "Serve the state of the store to Prometheus."),
     "notify": Entry("notify", "notify", "Try a channel of notifications, and list what could not be told."),
     "audit": Entry("audit", "audit", "Verify or export the audit trail."),
+    "sarif": Entry("sarif", "sarif", "Export the gaps of a run as SARIF 2.1.0, and check SARIF files."),
     "evidence": Entry("evidence", "evidence", "Export what a run did as a signed file, and check such a file offline."),
     "automations": Entry("automations", "automations", "Let a Prefect server notify, resume and run by itself."),
     "machines": Entry("machines", "machines", "Show the lifecycles that every state change must obey."),

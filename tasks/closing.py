@@ -31,7 +31,7 @@ def close_run(drive: Drive) -> Summary:
 
 
 def write_run_reports(drive: Drive) -> Summary:
-    """Write summary.json, summary.md and report.html of the run as it stands; the summary that they tell."""
+    """Write the reports of the run as it stands; the summary that they tell."""
     summary = build_summary(drive.store, drive.run_id, drive.repository)
     write_reports(summary, drive.folder)
     return summary

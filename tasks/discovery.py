@@ -23,6 +23,7 @@ class SourceOutcome(BaseModel):
     ok: bool
     count: int = Field(default=0, description="gaps that it found, also those that another had found already")
     version: str = ""
+    command: tuple[str, ...] = Field(default=(), description="how it was asked")
     problem: str | None = Field(default=None, description="why it failed")
     duration: float = Field(default=0.0, description="seconds")
 
@@ -79,6 +80,7 @@ def _asked(source: GapSource, scan: Scan) -> tuple[SourceOutcome, Discovered]:
         ok=problem is None,
         count=len(found.gaps),
         version=found.version,
+        command=found.command,
         problem=problem,
         duration=time.monotonic() - began,
     )

@@ -18,7 +18,7 @@ _SHORT = "it ended before"
 WRITING_SEC = 10.0
 """Seconds in which whoever has added to the trail of a run that has ended writes it into the file."""
 
-REPORTS = ("summary.json", "summary.md", "report.html")
+REPORTS = ("summary.json", "summary.md", "report.html", "report.sarif")
 
 
 def strange_trail(dao: UnitOfWork, run: RunRow, folder: Path, now: datetime) -> Drift | None:

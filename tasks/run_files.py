@@ -29,12 +29,13 @@ def refresh_files(store: Store, run_id: str) -> None:
     try:
         Outbox(store, run_id, folder / "transitions.jsonl").drain()
         if run.state in MACHINES["run"].terminal:
-            write_reports(build_summary(store, run_id, _repository(run.repo_root)), folder)
+            write_reports(build_summary(store, run_id, repository_at(run.repo_root)), folder)
     except (AcmsError, OSError) as problem:
         _log.warning("the files of run %s are behind the database: %s", run_id, problem)
 
 
-def _repository(top: str) -> Repository | None:
+def repository_at(top: str) -> Repository | None:
+    """The repository at this path; None where there is none any more."""
     try:
         return Repository.open(Path(top))
     except (NotARepository, RepositoryUnfit):

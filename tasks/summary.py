@@ -38,6 +38,7 @@ def build_summary(store: Store, run_id: str, repository: Repository | None = Non
     with store.begin(read_only=True) as dao:
         rows = read_rows(dao, run_id)
     landed = landed_commits(repository, rows.run, _made(rows)) if repository is not None else Landed()
+    discovery = next((row.artifacts for row in reversed(rows.phases) if row.name == "discovery"), {})
     gaps = tuple(gap_record(row, landed) for row in rows.gaps)
     return Summary(
         run=run_record(rows.run, landed),
@@ -52,6 +53,8 @@ def build_summary(store: Store, run_id: str, repository: Repository | None = Non
         tools=_tools(rows, landed),
         cost=cost_of_run(rows, landed),
         over_budget=over_budget(rows),
+        sources=tuple(discovery.get("sources", ())),
+        imported=tuple(discovery.get("records", {}).get("sarif", {}).get("logs", ())),
     )
 
 

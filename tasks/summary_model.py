@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 VERSION = "2"
@@ -247,6 +249,12 @@ class Summary(Record):
     tools: tuple[ToolRecord, ...] = ()
     cost: CostRecord = Field(default=CostRecord(), description="what the whole run has used up")
     over_budget: tuple[str, ...] = Field(default=(), description="budgets of the run and its tasks without room")
+    sources: tuple[dict[str, Any], ...] = Field(
+        default=(), exclude=True, description="how each source was asked, and how it did; report.sarif tells it"
+    )
+    imported: tuple[dict[str, Any], ...] = Field(
+        default=(), exclude=True, description="the SARIF logs that were read; report.sarif has them whole"
+    )
 
     def kept(self) -> tuple[PatchRecord, ...]:
         """The patches that are on the result branch."""

@@ -22,6 +22,7 @@ from prefect_acms.tasks.preparation import baseline_of
 from prefect_acms.tasks.processes import ProcessResult
 from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.sources.ruff import ruff_options
+from prefect_acms.tasks.tool_requests import ToolRequest
 from prefect_acms.tasks.tool_runs import ToolRun
 from prefect_acms.tasks.tools import ToolValues
 from prefect_acms.tasks.trials import Trials
@@ -76,7 +77,15 @@ def _edit(bench: Bench, profile: ToolSpec, present: Sequence[Gap], before: Seque
     run = ToolRun(bench.drive, bench.task, profile, bench.worktree, bench.environment)
     files = sorted({path for gap in present for path in gap.file_paths})
     rules = {gap.rule_id for gap in present}
-    values = ToolValues(files=tuple(files), task=bench.task.id, ruff_options=ruff_options(bench.worktree.path))
+    request = ToolRequest(
+        task_id=bench.task.id,
+        title=bench.task.description,
+        gaps=tuple(present),
+        files=tuple(files),
+        scope=tuple(bench.task.file_scope),
+    )
+    options = ruff_options(bench.worktree.path)
+    values = ToolValues(files=tuple(files), task=bench.task.id, ruff_options=options, request=request)
     results: list[ProcessResult] = []
     while len(results) < MOST_ROUNDS:
         try:

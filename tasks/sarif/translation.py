@@ -17,15 +17,13 @@ from prefect_acms.tasks.fingerprints import Fingerprinter, fingerprint
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.sarif.columns import LINE_ENDS, lines_of
 from prefect_acms.tasks.sarif.edits import BOM, Edit, edits_of, replacements_of
+from prefect_acms.tasks.sarif.fixing import EDITS
 from prefect_acms.tasks.sarif.messages import text_of
 from prefect_acms.tasks.sarif.places import Places
 from prefect_acms.tasks.sarif.reading import Finding
 
 SARIF = "sarif"
 """The source of a gap whose tool is none that this run asks itself."""
-
-EDITS = "edits"
-"""Detail of a gap: the edits of the fix that its log proposes."""
 
 ORIGIN = "sarif"
 """Detail of a gap: what its result says that a gap has no field for."""

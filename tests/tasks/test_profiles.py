@@ -37,6 +37,7 @@ def test_the_shipped_tools_are_known_and_say_what_they_are_for() -> None:
         "ruff-fix": ((TaskKind.IMPLEMENTATION,), Tier.MEDIUM, True, True),
         "ruff-fix-unsafe": ((TaskKind.IMPLEMENTATION,), Tier.HIGH, True, True),
         "ruff-format": ((TaskKind.IMPLEMENTATION,), Tier.LOW, True, True),
+        "sarif-fix": ((TaskKind.IMPLEMENTATION,), Tier.MEDIUM, True, True),
     }
 
 

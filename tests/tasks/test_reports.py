@@ -196,6 +196,7 @@ def test_the_files_appear_whole_and_the_json_fits_its_schema(tmp_path: Path) -> 
     jsonschema.Draft202012Validator(summary_schema()).validate(document)
     assert sorted(path.name for path in (tmp_path / "run_01").iterdir()) == [
         "report.html",
+        "report.sarif",
         "summary.json",
         "summary.md",
     ]
