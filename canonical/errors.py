@@ -16,6 +16,7 @@ The class writes the sentence, the raise site passes the facts::
     │   ├── ReviewClosed              the patch waits for no review
     │   ├── RegressionUnfit           nothing to bisect: no good start, no bad end, or no answer
     │   ├── NotPublishable            nothing of the run can be published
+    │   ├── NotPromotable             no codemod can be learned from accepted patches, or it fails its cases
     │   ├── CredentialsMissing        there is no token for the forge
     │   ├── ExtraMissing              an optional library is not installed
     │   ├── UnknownName               a mode, source, state, tool … that does not exist
@@ -156,6 +157,12 @@ class NotPublishable(BadInput):
     """Nothing of the run can be published as things are."""
 
     sentence = "run {run_id} can't be published: {problem}"
+
+
+class NotPromotable(BadInput):
+    """No codemod can be had for a rule, or not this one."""
+
+    sentence = "no codemod for {rule}: {problem}"
 
 
 class CredentialsMissing(BadInput):

@@ -21,6 +21,7 @@ class Notice(StrEnum):
     BUDGET_EXCEEDED = "budget_exceeded"
     DRIFT_DETECTED = "drift_detected"
     POST_SUCCESS_ROLLBACK = "post_success_rollback"
+    CODEMOD_DECIDED = "codemod_decided"
 
 
 CREATED = "created"

@@ -121,6 +121,10 @@ class LedgerDao(StateDao[LedgerRow]):
         waits = LedgerRow.state == PatchState.AWAITING_REVIEW
         return self._all(select(LedgerRow).where(waits).order_by(LedgerRow.id))
 
+    def committed(self) -> list[LedgerRow]:
+        """The entries of every run that are committed and were not taken back, in the order they were made."""
+        return self._all(select(LedgerRow).where(LedgerRow.state == PatchState.COMMITTED).order_by(LedgerRow.id))
+
     def _completed(self, columns: Values) -> Values:
         """An entry belongs to the task of its patch, and to the workstream and run of that task."""
         if "patch_id" not in columns or {"task_id", "workstream_id", "run_id"} <= columns.keys():

@@ -54,6 +54,9 @@ COMMANDS = {
     "top": Entry("top", "top", "Watch runs, tasks, patches, workers, breakers and events as they change."),
     "gaps": Entry("gaps", "gaps", "List the gaps of a run, with the reasons of the deferred ones."),
     "route": Entry("route", "route", "Explain which tool works on which task."),
+    "promote": Entry(
+        "promote", "promote", "Make what AI tools have fixed the same way again and again a deterministic codemod."
+    ),
     "policy": Entry("policy", "policy", "Show the policy that is in force, and try a patch or another policy out."),
     "stuck": Entry("stuck", "stuck", "List what goes on no more by itself, with the commands that help."),
     "workers": Entry("workers", "workers", "List the workers that are not shut down, or all of a run."),

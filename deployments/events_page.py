@@ -21,6 +21,8 @@ NOTICES = {
     Notice.BUDGET_EXCEEDED: "a limit of the run was reached",
     Notice.DRIFT_DETECTED: "the store, git, a file or Prefect said different things",
     Notice.POST_SUCCESS_ROLLBACK: "something is taken back of a run that had succeeded, or is proposed to be",
+    Notice.CODEMOD_DECIDED: "a person accepts, rejects or revokes a codemod that was learned from a patch; `status` in "
+    "the metadata says which",
 }
 """What each notice tells; it is about the entity in its name, most often the run."""
 

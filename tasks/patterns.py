@@ -16,6 +16,7 @@ from prefect_acms.blocks.guardrails import GuardrailSettings, Operation, PatchLi
 from prefect_acms.blocks.tool_spec import TaskKind
 from prefect_acms.canonical.errors import InvalidDocument, InvalidValue, UnknownName
 from prefect_acms.canonical.test_gate import GateType
+from prefect_acms.tasks.codemods.files import PREFIX, accepted_files
 from prefect_acms.tasks.documents import invalid, read_toml
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.guardrails import path_problems
@@ -133,16 +134,18 @@ class PatternIndex:
         for pattern in patterns:
             named.setdefault(pattern.id, pattern)
         armed = {name: _armed(pattern, ai_tools) for name, pattern in named.items()}
-        self._patterns = {name: _backed(pattern, armed) for name, pattern in armed.items()}
+        backed = {name: _backed(pattern, armed) for name, pattern in armed.items()}
+        self._patterns = {name: _before_next(pattern, backed.values()) for name, pattern in backed.items()}
         self._found: dict[tuple[str, str, str], Pattern | None] = {}
 
     @classmethod
     def load(cls, files: Sequence[Path] = (), ai_tools: Sequence[str] = ()) -> PatternIndex:
-        """The patterns of these files, and the shipped ones behind them; raises InvalidDocument.
+        """The patterns of accepted codemods, those of these files, and the shipped ones; raises InvalidDocument.
 
         `ai_tools` are the models and agents that the run may use, cheap ones first.
         """
-        return cls((pattern for path in (*files, SHIPPED) for pattern in _patterns_in(path)), ai_tools)
+        paths = (*accepted_files(), *files, SHIPPED)
+        return cls((pattern for path in paths for pattern in _patterns_in(path)), ai_tools)
 
     def __iter__(self) -> Iterator[Pattern]:
         return iter(self._patterns.values())
@@ -212,6 +215,20 @@ def _backed(pattern: Pattern, armed: Mapping[str, Pattern]) -> Pattern:
         )
     further = behind.allowed_tools if behind.enabled and pattern.allowed_tools else ()
     return pattern.model_copy(update={"allowed_tools": (*pattern.allowed_tools, *further)})
+
+
+def _before_next(pattern: Pattern, patterns: Iterable[Pattern]) -> Pattern:
+    """The pattern of a codemod, with tools and limits of the one that it steps before: they do what it leaves."""
+    if not (pattern.id.startswith(PREFIX) and pattern.sources and pattern.rules and pattern.categories):
+        return pattern
+    asked = pattern.sources[0], pattern.rules[0], pattern.categories[0]
+    other = next((one for one in patterns if not one.id.startswith(PREFIX) and one.fits(*asked)), None)
+    if other is None or (other.enabled and not (other.allowed_tools and TaskKind.IMPLEMENTATION in other.kinds)):
+        return pattern
+    own = {name: getattr(pattern, name) for name in ("id", "title", "sources", "rules", "categories", "kinds")}
+    tools = tuple(dict.fromkeys((*pattern.allowed_tools, *other.allowed_tools)))
+    further = {"allowed_tools": tools, "domains": (), "needs_fixable": False, "ai": False, "otherwise": None}
+    return other.model_copy(update={**own, **further})
 
 
 def _patterns_in(path: Path) -> Iterator[Pattern]:

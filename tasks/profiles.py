@@ -14,6 +14,7 @@ from prefect_acms.blocks.routing_rule import RoutingRule
 from prefect_acms.blocks.tool_spec import TaskKind, Tier, ToolSpec
 from prefect_acms.canonical.errors import InvalidDocument, InvalidValue, UnknownName
 from prefect_acms.dao.redaction import KNOWN
+from prefect_acms.tasks.codemods.files import accepted_files
 from prefect_acms.tasks.documents import invalid, read_toml
 
 SHIPPED = Path(__file__).with_name("profiles.toml")
@@ -97,14 +98,15 @@ def _is_path(value: str) -> bool:
 
 
 def load_profiles(files: Sequence[Path] = ()) -> Toolbox:
-    """The shipped tools and those of the files; raises InvalidDocument with the file and the place in it.
+    """The shipped tools, accepted codemods and those of the files; raises InvalidDocument with file and place.
 
-    Rules of the files come before the shipped ones, so the user's word counts first.
+    Rules of the files come before the shipped ones, so the user's word counts first, and those of codemods before all:
+    each speaks only where its codemod may be used.
     """
     profiles: dict[str, ToolSpec] = {}
     rules: dict[str, RoutingRule] = {}
     shipped = 0
-    for path in (SHIPPED, *files):
+    for path in (SHIPPED, *accepted_files(), *files):
         document = _read(path)
         profiles |= _taken(path, document, _TOOLS, profiles)
         added = _taken(path, document, _RULES, rules)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -158,6 +159,18 @@ class Repository:
         """The content of a file in a commit or tree, if it is there."""
         found = self._object(f"{revision}:{path}")
         return None if found is None else self._run("cat-file", "blob", found).stdout
+
+    def contents(self, revision: str, paths: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """The contents of these files of a commit or tree, those that are there, read in one go."""
+        entries = names_of(self._run("ls-tree", "-r", "-z", "--full-tree", revision).stdout)
+        ids = {name: fields.split()[2] for fields, _, name in (entry.partition("\t") for entry in entries)}
+        wanted = [(path, ids[path]) for path in paths if path in ids]
+        asked = "".join(f"{blob}\n" for _, blob in wanted).encode()
+        answer = io.BytesIO(run_git(["cat-file", "--batch"], cwd=self.top, input=asked).stdout)
+        for path, _ in wanted:
+            size = int(answer.readline().split()[2])
+            yield path, answer.read(size)
+            answer.read(1)
 
     def log(self, base: str, tip: str) -> tuple[str, ...]:
         """The commits that `tip` has and `base` has not, oldest first."""

@@ -12,14 +12,12 @@ from prefect_acms.canonical.gap import GapSeverity
 from prefect_acms.canonical.outside_errors import ToolUnavailable
 from prefect_acms.dao.store import Store, UnitOfWork
 from prefect_acms.tasks.clustering import effort_of
+from prefect_acms.tasks.codemods.files import PREFIX
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.profiles import Toolbox
 
 UNTRIED = 0.5
 """Score of a tool that has never run."""
-
-CODEMOD = "codemod-"
-"""How the tools are called that were learnt from accepted patches; they come before all others."""
 
 ROUTINGS = "routings"
 """Under this name a task keeps every decision of the router, in their order."""
@@ -144,7 +142,7 @@ class Router:
 
         def rank(name: str) -> tuple[int, int, str]:
             profile: ToolSpec = self._toolbox.get(name)
-            return (3, place[name], name) if profile.ai else (0 if name.startswith(CODEMOD) else 1, 0, name)
+            return (3, place[name], name) if profile.ai else (0 if name.startswith(PREFIX) else 1, 0, name)
 
         return tuple(sorted(names, key=rank))
 

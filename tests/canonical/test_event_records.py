@@ -74,7 +74,7 @@ def test_the_type_of_a_transition_names_its_entity(entity: str) -> None:
 
 
 def test_a_notice_is_its_own_type() -> None:
-    """The eight events that are not transitions keep their names."""
+    """The nine events that are not transitions keep their names."""
     assert [event_type("run", notice) for notice in Notice] == [
         "run_resumed",
         "run_degraded",
@@ -84,4 +84,5 @@ def test_a_notice_is_its_own_type() -> None:
         "budget_exceeded",
         "drift_detected",
         "post_success_rollback",
+        "codemod_decided",
     ]
