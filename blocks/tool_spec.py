@@ -6,7 +6,7 @@ from enum import StrEnum
 from itertools import takewhile
 from pathlib import PurePath, PurePosixPath
 from string import Formatter
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -21,9 +21,16 @@ REQUEST_PLACEHOLDERS = frozenset({"request", "prompt_file", "prompt", "usage"})
 
 PLACEHOLDERS = LIST_PLACEHOLDERS | PROGRAM_PLACEHOLDERS | REQUEST_PLACEHOLDERS | {"rules", "task", "model"}
 
+UsageReader = Literal["aider", "claude", "codex", "copilot", "gemini"]
+"""Programs whose own figures of tokens and cost can be read."""
+
 _ALONE = LIST_PLACEHOLDERS | {"prompt"}
 
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "fish", "csh", "tcsh", "cmd", "powershell", "pwsh"})
+
+_Names = TypeVar("_Names", tuple[str, ...], dict[str, str])
 
 
 class TaskKind(StrEnum):
@@ -93,7 +100,7 @@ class ToolSpec(BaseModel):
         "tool may write what it has used up; an argument with {model} is left out where no model is named.",
     )
     working_directory: str = Field(default=".", description="Folder to run in, relative to the worktree.")
-    environment: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = Field(
+    environment: tuple[Annotated[str, Field(pattern=_VARIABLE)], ...] = Field(
         default=(), description="Names of further environment variables that the tool may see."
     )
     timeout_sec: float = Field(default=600, gt=0, description="Seconds after which the tool is killed.")
@@ -113,6 +120,19 @@ class ToolSpec(BaseModel):
     )
     ai: bool = Field(
         default=False, description="Whether a model decides what it does: it is used only where a run names it."
+    )
+    usage: UsageReader | None = Field(
+        default=None,
+        description="Whose own figures of tokens and cost it tells; none: it writes a usage file, or nothing.",
+    )
+    settings: dict[Annotated[str, Field(pattern=_VARIABLE)], str] = Field(
+        default_factory=dict,
+        description="Variables with fixed values, for example one that switches its updates off; never a secret.",
+    )
+    withheld: tuple[str, ...] = Field(
+        default=(),
+        description="Files and folders of the repository that are not there while it runs, for they would "
+        "configure it: settings, hooks, servers, its model's address.",
     )
     changes_files: bool = Field(default=True, description="Whether it edits files of the worktree.")
     network: bool = Field(
@@ -158,14 +178,24 @@ class ToolSpec(BaseModel):
             raise ValueError(message)
         return path.as_posix()
 
-    @field_validator("environment")
+    @field_validator("environment", "settings")
     @classmethod
-    def _refuse_git_variables(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _refuse_git_variables(cls, names: _Names) -> _Names:
         leading = [name for name in names if name.upper().startswith("GIT_")]
         if leading:
             message = f"{leading[0]} would lead the tool to another repository"
             raise ValueError(message)
         return names
+
+    @field_validator("withheld")
+    @classmethod
+    def _withhold_files(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        for path in paths:
+            parts = PurePosixPath(path).parts
+            if not parts or path.startswith("/") or {"..", ".git"} & set(parts):
+                message = f"expected a path inside the worktree, found {path!r}"
+                raise ValueError(message)
+        return paths
 
 
 def _check_program(command: tuple[str, ...]) -> None:

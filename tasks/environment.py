@@ -61,8 +61,9 @@ class Environment:
         for what it is to know and for results.
         """
         given = self.variables if variables is None else variables
-        with scratch_folder() as home:
-            own = {"HOME": str(home), "TMPDIR": str(home)}
+        # Two of them, since there are programs that refuse to have their home in the folder for temporary files.
+        with scratch_folder() as home, scratch_folder() as temporary:
+            own = {"HOME": str(home), "TMPDIR": str(temporary)}
             command = tuple(argv)
             if self.isolation is not None:
                 own = {"HOME": str(self.isolation.home)}

@@ -75,9 +75,10 @@ class Isolation:
     ) -> tuple[str, ...]:
         """The argument list that runs a program inside the view, which also shows these further folders."""
         mounts = [*_SYSTEM]
+        further = (path for path in readable if _is_below(path, self.hidden))
         for folder in self.hidden:
             mounts += ["--size", str(TEMPORARY_BYTES), "--tmpfs", str(folder)]
-        for kind, paths in (("--ro-bind", (*self.shown, *readable)), ("--bind", (self.worktree, *writable))):
+        for kind, paths in (("--ro-bind", (*self.shown, *further)), ("--bind", (self.worktree, *writable))):
             for path in paths:
                 for place in self._places(path):
                     mounts += [kind, str(path), str(place)]

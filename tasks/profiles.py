@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -21,6 +22,8 @@ SHIPPED = Path(__file__).with_name("profiles.toml")
 
 _KNOWN_TABLES = ("tools", "rules", "patterns", "version")
 """What a file may hold; the patterns, and the version of their format, are the pattern index's to read."""
+
+_ADDRESS = re.compile(r"(https?|socks5h?)://[\w.-]+(:\d+)?(/(v\d+\w*/?|api/?)?)?", re.ASCII)
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -83,11 +86,11 @@ class Toolbox:
 def variables_of(profile: ToolSpec) -> dict[str, str]:
     """The variables that a tool is handed by name; from now on the redactor knows their values.
 
-    What has to be handed to a tool by name is a credential more often than not; a path is none.
+    What has to be handed to a tool by name is a credential more often than not; a path is none, nor a plain address.
     """
     further = {name: os.environ[name] for name in profile.environment if name in os.environ}
-    KNOWN.learn(*(value for value in further.values() if not _is_path(value)))
-    return further
+    KNOWN.learn(*(value for value in further.values() if not (_is_path(value) or _is_address(value))))
+    return {**profile.settings, **further}
 
 
 def _is_path(value: str) -> bool:
@@ -95,6 +98,11 @@ def _is_path(value: str) -> bool:
         return Path(value).exists()
     except (OSError, ValueError):  # too long for one, or with a NUL in it
         return False
+
+
+def _is_address(value: str) -> bool:
+    """Whether it is where a server is, and nothing of it can be a credential."""
+    return _ADDRESS.fullmatch(value) is not None
 
 
 def load_profiles(files: Sequence[Path] = ()) -> Toolbox:

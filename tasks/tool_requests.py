@@ -20,6 +20,12 @@ LONGEST_PROMPT = 100_000
 LONGEST_FEEDBACK = 8_000
 """Characters of one piece of feedback at most; its end is what says why."""
 
+_NO_REF_MOVES = """#!/bin/sh
+[ "$1" = prepared ] || exit 0
+echo 'acms: edit the files only; what has changed is taken as a diff' >&2
+exit 1
+"""
+
 _MOST_FEEDBACK = 4
 """How many pieces of feedback a prompt holds: the last ones."""
 
@@ -88,6 +94,12 @@ class RequestFiles(NamedTuple):
     request: Path
     prompt: Path
     usage: Path
+    hooks: Path
+
+    @property
+    def git_variables(self) -> dict[str, str]:
+        """What keeps a git that is started by the tool from moving any ref: no commit, no branch, no stash."""
+        return {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.hooksPath", "GIT_CONFIG_VALUE_0": str(self.hooks)}
 
 
 def feedback_of(kind: FeedbackKind, attempt: int, text: str) -> Feedback:
@@ -99,10 +111,14 @@ def feedback_of(kind: FeedbackKind, attempt: int, text: str) -> Feedback:
 def request_files(request: ToolRequest, usage: Path | None = None) -> Iterator[RequestFiles]:
     """The request as files in a folder of their own, for a block of work; the tool may write `usage`, or one beside."""
     with scratch_folder() as asked, scratch_folder() as told:
-        files = RequestFiles(asked / "request.json", asked / "prompt.md", usage or told / "usage.json")
+        files = RequestFiles(asked / "request.json", asked / "prompt.md", usage or told / "usage.json", asked / "hooks")
         content = Scrubber(redact).value(request.model_dump(mode="json"))
         files.request.write_text(json.dumps(content, indent=1), encoding="utf-8")
         files.prompt.write_text(redact(request.prompt()), encoding="utf-8")
+        files.hooks.mkdir()
+        hook = files.hooks / "reference-transaction"
+        hook.write_text(_NO_REF_MOVES, encoding="utf-8")
+        hook.chmod(0o755)
         yield files
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.canonical.outside_errors import ToolTimedOut
 from prefect_acms.canonical.uet_worker import UetWorkerState, UetWorkerTrigger
-from prefect_acms.dao.redaction import ending
+from prefect_acms.dao.redaction import ending, redact
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.ai.handover import variables_for
 from prefect_acms.tasks.breakers import ToolBreakers
@@ -27,6 +27,9 @@ from prefect_acms.tasks.worktrees import Worktree
 
 TRANSCRIPT_CHARACTERS = 20_000
 """How much of each output stream is kept with the task."""
+
+ARGUMENT_CHARACTERS = 500
+"""How much of each argument is kept with it."""
 
 _SLOTS = ToolSlots()
 
@@ -121,10 +124,15 @@ def transcript_of(profile: ToolSpec, result: ProcessResult) -> dict[str, Any]:
     """What is kept of a tool's run, long outputs cut to their end."""
     return {
         "tool": profile.tool_id,
-        "argv": list(result.argv),
+        "argv": [cut_argument(argument) for argument in result.argv],
         "exit_code": result.exit_code,
         "timed_out": result.timed_out,
         "duration_sec": round(result.duration_sec, 3),
         "stdout": ending(result.stdout, TRANSCRIPT_CHARACTERS),
         "stderr": ending(result.stderr, TRANSCRIPT_CHARACTERS),
     }
+
+
+def cut_argument(argument: str) -> str:
+    """An argument as it is kept: the start of one that is a whole prompt."""
+    return argument if len(argument) <= ARGUMENT_CHARACTERS else f"{redact(argument)[:ARGUMENT_CHARACTERS]}…"

@@ -18,9 +18,11 @@ from prefect_acms.canonical.outside_errors import ToolFailed, ToolUnavailable
 from prefect_acms.dao.redaction import ending
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.guardrails import escape
+from prefect_acms.tasks.installations import installation_of
 from prefect_acms.tasks.processes import OnOutput, ProcessResult
 from prefect_acms.tasks.profiles import variables_of
 from prefect_acms.tasks.tool_requests import RequestFiles, ToolRequest, request_files
+from prefect_acms.tasks.withholding import withheld
 
 _RULE = re.compile(r"[A-Za-z0-9][\w./:-]*")
 _PLAIN_START = re.compile(r"[\w./]")
@@ -59,13 +61,15 @@ def run_tool(
     when a tool that edits files is not told which, or one that takes a task in words gets none.
     """
     _check_places(profile, worktree, values)
-    with _asked(profile, values, usage_file) as files:
+    with _asked(profile, values, usage_file) as files, withheld(worktree, profile.withheld):
+        argv = tool_argv(profile, worktree=worktree, environment=environment, values=values, files=files)
+        variables = _variables(profile, environment, files)
         result = environment.run(
-            tool_argv(profile, worktree=worktree, environment=environment, values=values, files=files),
+            argv,
             cwd=worktree / profile.working_directory,
-            variables=_variables(profile, environment),
+            variables=variables,
             timeout_sec=min(profile.timeout_sec, timeout_sec or profile.timeout_sec),
-            readable=() if files is None else (files.request.parent,),
+            readable=(*installation_of(argv[0], variables), *(() if files is None else (files.request.parent,))),
             writable=() if files is None else (files.usage.parent,),
             network=profile.network,
             on_output=on_output,
@@ -205,9 +209,10 @@ def _path(path: str, profile: ToolSpec) -> str:
     return f"{safe}{separator}{test}"
 
 
-def _variables(profile: ToolSpec, environment: Environment) -> Mapping[str, str]:
+def _variables(profile: ToolSpec, environment: Environment, files: RequestFiles | None) -> Mapping[str, str]:
     """What the environment of the worktree says wins: its PATH and PYTHONPATH are what makes it that worktree's."""
-    return {**variables_of(profile), **environment.variables}
+    git = files.git_variables if profile.ai and files is not None else {}
+    return {**variables_of(profile), **environment.variables, **git}
 
 
 def _missing_module(result: ProcessResult) -> str | None:

@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.tasks.processes import ProcessResult
 
-LARGEST_FILE = 1 << 16
+LARGEST_FILE = 1 << 18
 """Bytes of a usage file at most; a longer one is none."""
 
 
 class Usage(BaseModel):
     """Requests, tokens and cost; the cost is None where nobody has told it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str | None = Field(default=None, max_length=200, description="name of the model; several, joined by commas")
     provider: str | None = Field(default=None, max_length=200, description="name of its provider")
@@ -54,26 +54,28 @@ class Usage(BaseModel):
         )
 
 
-def usage_of(profile: ToolSpec, result: ProcessResult, usage_file: Path | None = None) -> Usage | None:  # noqa: ARG001
+def usage_of(profile: ToolSpec, result: ProcessResult, usage_file: Path | None = None) -> Usage | None:
     """What a run of a tool has used up: by the file that it has written, else by what it printed; None if unknown."""
-    return None if usage_file is None else read_usage(usage_file)
+    written = b"" if usage_file is None else _content(usage_file)
+    if profile.usage is not None:
+        from prefect_acms.tasks.usage_readers import read_printed  # noqa: PLC0415 - they are made of usages
+
+        return read_printed(profile.usage, result, written)
+    try:
+        return Usage.model_validate_json(written)
+    except ValidationError:
+        return None
 
 
-def read_usage(path: Path) -> Usage | None:
-    """The usage that a tool has written to a file, or None; what it put there instead of a file is not opened."""
+def _content(path: Path) -> bytes:
+    """What a tool has written to a file; what it put there instead of a file is neither followed nor waited for."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return None
+        return b""
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
-            return None
-        content = file.read(LARGEST_FILE)
-    try:
-        return Usage.model_validate_json(content)
-    except ValidationError:
-        return None
+        return file.read(LARGEST_FILE) if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST_FILE else b""
 
 
 def _joined(one: str | None, other: str | None) -> str | None:

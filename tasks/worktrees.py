@@ -19,6 +19,7 @@ from prefect_acms.tasks.repository import OUR_MARK, Repository
 NEVER_CAPTURED = (
     *("__pycache__/", "*.py[cod]", ".pytest_cache/", ".ruff_cache/", ".mypy_cache/", ".hypothesis/", ".coverage"),
     *(".coverage.*", ".tox/", ".nox/", ".venv/", "venv/", "*.egg-info/", ".eggs/", ".DS_Store"),
+    ".aider*",
 )
 """Untracked leavings of tools that are no part of a change, whether the repository ignores them or not."""
 

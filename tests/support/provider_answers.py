@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Protocol = Literal["chat", "responses", "messages", ""]
-"""OpenAI's chat completions and responses, Anthropic's messages; what is none of them is empty."""
+Protocol = Literal["chat", "responses", "messages", "gemini", ""]
+"""OpenAI's chat completions and responses, Anthropic's messages, Google's Gemini API; what is none of them is empty."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,19 @@ class Asked:
     @property
     def key(self) -> str:
         """The key that came along, however it came."""
-        return self.headers.get("x-api-key") or self.headers.get("authorization", "").removeprefix("Bearer ")
+        named = self.headers.get("x-api-key") or self.headers.get("x-goog-api-key")
+        return named or self.headers.get("authorization", "").removeprefix("Bearer ")
 
     @property
     def model(self) -> str:
         """The model that was asked."""
-        return str(self.body.get("model", ""))
+        named = self.path.rpartition("/models/")[2].partition(":")[0]
+        return named if self.protocol == "gemini" else str(self.body.get("model", ""))
 
     @property
     def streamed(self) -> bool:
         """Whether events were asked for."""
-        return self.body.get("stream") is True
+        return self.body.get("stream") is True or ":stream" in self.path
 
     @property
     def limit(self) -> int | None:
@@ -55,12 +57,17 @@ class Asked:
     def tools(self) -> tuple[str, ...]:
         """The names of the tools that were offered."""
         offered = self.body.get("tools") or []
+        if self.protocol == "gemini":
+            offered = [tool for group in offered for tool in group.get("functionDeclarations", ())]
         return tuple(str(tool.get("function", tool).get("name", tool.get("type"))) for tool in offered)
 
     @property
     def prompt(self) -> str:
         """Every text that the model would read, one below the other: instructions, messages, results of tools."""
-        read = [self.body.get(name) for name in ("system", "instructions", "messages", "input")]
+        read = [
+            self.body.get(name)
+            for name in ("system", "instructions", "messages", "input", "systemInstruction", "contents")
+        ]
         return "\n".join(_texts(read))
 
 

@@ -1,4 +1,4 @@
-"""A provider of models on this machine: it speaks OpenAI's and Anthropic's protocols, says what a test has scripted.
+"""A provider of models on this machine: it speaks OpenAI's, Anthropic's and Google's, says what a test has scripted.
 
 ```python
 with provided() as provider:
@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import provider_chat
+import provider_gemini
 import provider_messages
 import provider_responses
 from provider_answers import (
@@ -51,6 +52,7 @@ KEY = "key-of-the-provider"
 MODELS = ("gpt-test", "gpt-strong", "claude-test", "claude-strong")
 _WRITTEN: dict[str, ModuleType] = {
     "chat": provider_chat, "responses": provider_responses, "messages": provider_messages,
+    "gemini": provider_gemini,
 }  # fmt: skip
 
 
@@ -100,6 +102,7 @@ class Provider:
     def variables(self) -> dict[str, str]:
         """What clients and command-line agents read from their environment to come here."""
         return {
+            "GOOGLE_GEMINI_BASE_URL": self.url, "GEMINI_API_KEY": KEY,
             "OPENAI_BASE_URL": self.openai, "OPENAI_API_BASE": self.openai, "OPENAI_API_KEY": KEY,
             "ANTHROPIC_BASE_URL": self.url, "ANTHROPIC_API_BASE": self.url, "ANTHROPIC_API_KEY": KEY,
         }  # fmt: skip
@@ -169,6 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _read(self) -> Asked:
         path = urlsplit(self.path).path
         endings: dict[str, Protocol] = {"/chat/completions": "chat", "/responses": "responses", "/messages": "messages"}
+        endings |= {":generateContent": "gemini", ":streamGenerateContent": "gemini"}
         spoken: Iterable[Protocol] = (name for ending, name in endings.items() if path.endswith(ending))
         headers = {name.lower(): value for name, value in self.headers.items()}
         raw = self.rfile.read(int(headers.get("content-length") or 0))
@@ -179,7 +183,9 @@ class _Handler(BaseHTTPRequestHandler):
         return not self.provider.keys or asked.key in self.provider.keys
 
     def _wrote(self, asked: Asked) -> Any:
-        return provider_messages if "anthropic-version" in asked.headers else provider_chat
+        if "anthropic-version" in asked.headers:
+            return provider_messages
+        return provider_gemini if asked.protocol == "gemini" else provider_chat
 
     # -- what is said ----------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from prefect_acms.tasks.tool_requests import (
     request_files,
 )
 from prefect_acms.tasks.tools import ToolValues, run_tool, tool_argv
-from prefect_acms.tasks.usage import LARGEST_FILE, Usage, read_usage, usage_of
+from prefect_acms.tasks.usage import LARGEST_FILE, Usage, usage_of
 
 FENCE = "~" * 8
 GAP = Gap(source="ruff", rule_id="F401", fingerprint="f1", title="unused import", file_paths=("a.py",), start_line=3)
@@ -170,14 +170,24 @@ def test_usages_add_up_and_an_unknown_cost_stays_unknown() -> None:
 def test_a_usage_file_that_is_none_says_nothing(tmp_path: Path) -> None:
     """What a tool puts there instead is neither followed nor waited for, and no figure of it is below nothing."""
     path = tmp_path / "usage.json"
-    assert read_usage(path) is None
+    result = run_tool(
+        ToolSpec(tool_id="x", command=("true",)),
+        worktree=tmp_path,
+        environment=Environment(Path(sys.executable), {"PATH": "/usr/bin:/bin"}),
+        values=ToolValues(),
+    )
+
+    def told(place: Path) -> Usage | None:
+        return usage_of(agent(), result, place)
+
+    assert told(path) is None
     for content in ('{"requests": -1}', "[]", "no", json.dumps({"model": "x" * LARGEST_FILE}), '{"cost_usd": "NaN"}'):
         path.write_text(content)
-        assert read_usage(path) is None
-    path.write_text('{"requests": 1, "more": 2}')
-    assert read_usage(path) == Usage(requests=1)
+        assert told(path) is None
+    path.write_text('{"requests": 1}')
+    assert told(path) == Usage(requests=1)
     link, pipe = tmp_path / "link", tmp_path / "pipe"
     link.symlink_to(path)
     os.mkfifo(pipe)
-    assert read_usage(link) is None
-    assert read_usage(pipe) is None
+    assert told(link) is None
+    assert told(pipe) is None
