@@ -46,6 +46,10 @@ class IsolationMode(StrEnum):
     OFF = "off"
 
 
+RuleSelector = Annotated[str, Field(pattern=r"^[A-Z]+[0-9]*$")]
+"""A rule of ruff, or the beginning of the codes of several."""
+
+
 class DiscoverySettings(Section):
     """Which gaps are looked for, and which are taken up."""
 
@@ -60,6 +64,16 @@ class DiscoverySettings(Section):
         "or a broad default where it has none",
     )
     unsafe_fixes: bool = Field(default=False, description="whether fixes that ruff calls unsafe count as fixable")
+    trusted_fixes: tuple[RuleSelector, ...] = Field(
+        default=(),
+        description="ruff rules, or beginnings of their codes, whose unsafe fixes count as safe: UP, ANN204 …",
+    )
+    mypy_strict: bool = Field(
+        default=False, description="whether mypy checks strictly, whatever the repository's own configuration says"
+    )
+    coverage_threshold: float = Field(
+        default=80, ge=0, le=100, description="percent of a file that tests must run, else it is a gap of `coverage`"
+    )
     only: tuple[str, ...] = Field(
         default=(), description="take up only gaps whose source, rule, category or path glob is named here"
     )

@@ -54,6 +54,7 @@ COMMANDS = {
     "top": Entry("top", "top", "Watch runs, tasks, patches, workers, breakers and events as they change."),
     "gaps": Entry("gaps", "gaps", "List the gaps of a run, with the reasons of the deferred ones."),
     "route": Entry("route", "route", "Explain which tool works on which task."),
+    "baseline": Entry("baseline", "baseline", "Write and show the gaps that are known, for runs to hold back."),
     "promote": Entry(
         "promote", "promote", "Make what AI tools have fixed the same way again and again a deterministic codemod."
     ),

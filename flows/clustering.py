@@ -32,7 +32,8 @@ async def cluster_gaps(
         baseline = read_report(settings.baseline) if settings.baseline else ()
         gaps = [gap_of(row) for row in rows]
         known = await asyncio.to_thread(known_gaps, drive, gaps) if settings.remember else {}
-        selection = select(gaps, settings, baseline, known)
+        present = frozenset(drive.repository.files(drive.base_commit)) if baseline else frozenset()
+        selection = select(gaps, settings, baseline, known, is_there=present.__contains__)
         workstreams = cluster(selection.taken, drive.config.clustering)
         artifacts["workstreams"] = [workstream.model_dump(mode="json") for workstream in workstreams]
         with drive.begin() as dao:

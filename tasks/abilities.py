@@ -28,6 +28,7 @@ def abilities_of(drive: Drive) -> dict[str, str]:
         "versions": {name: version(name) for name in _PROGRAMS},
         "ai": drive.config.ai.model_dump(mode="json"),
         "unsafe_fixes": drive.config.discovery.unsafe_fixes,
+        "trusted_fixes": drive.config.discovery.trusted_fixes,
     }
     return {
         "tools": _digest(tools),

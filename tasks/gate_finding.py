@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path, PurePath
 
 from prefect_acms.blocks.config import GateName, GateSettings
 from prefect_acms.canonical.test_gate import GateType
-from prefect_acms.tasks.environment import Environment, own_python
+from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.gates import GateCommand, Structured
 from prefect_acms.tasks.pytest_runs import find_pytest, has_tests, python_files
 from prefect_acms.tasks.pytest_settings import defines_marker, selects_marks
-from prefect_acms.tasks.sources.python_target import read_table
+from prefect_acms.tasks.sources.bandit import bandit_options
+from prefect_acms.tasks.sources.program import python_with
 
 INTEGRATION_FOLDER = "tests/integration"
 INTEGRATION_MARKER = "integration"
-
-_NOT_SCANNED = "./.venv,./venv,./node_modules,./build,./dist,./.tox,./.nox"
 
 
 def find_gates(root: Path, settings: GateSettings, environment: Environment) -> tuple[GateCommand, ...]:
@@ -60,14 +58,24 @@ def _security(root: Path, settings: GateSettings, environment: Environment) -> G
     """Findings of at least medium severity, under the repository's own configuration; tests may do what they like."""
     if not any(python_files(root)):
         return None
-    own = environment.interpreter != own_python() and environment.imports("bandit", root)
-    if not own and find_spec("bandit") is None:
+    python = python_with("bandit", environment, root)
+    if python is None:
         return None
-    python = environment.interpreter if own else own_python()
-    configured = "bandit" in read_table(root / "pyproject.toml").get("tool", {})
-    options = ("-c", "pyproject.toml") if configured else ("-x", _NOT_SCANNED)
     # isolated, so that a bandit.py of the repository is not run instead
-    argv = (str(python), "-I", "-m", "bandit", "-q", "-r", ".", "-ll", "--exit-zero", "-f", "json", *options)
+    argv = (
+        str(python),
+        "-I",
+        "-m",
+        "bandit",
+        "-q",
+        "-r",
+        ".",
+        "-ll",
+        "--exit-zero",
+        "-f",
+        "json",
+        *bandit_options(root),
+    )
     return GateCommand(GateType.SECURITY, argv, "bandit", _timeout("security", settings))
 
 

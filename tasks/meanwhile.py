@@ -18,7 +18,7 @@ from prefect_acms.tasks.recurring import FixedMeanwhile
 MOST = 100
 """How many are kept."""
 
-LOOKED_FOR = ("sources", "reports", "ruff_select")
+LOOKED_FOR = ("sources", "reports", "ruff_select", "mypy_strict", "coverage_threshold")
 """The settings that decide what is found."""
 
 
@@ -32,16 +32,18 @@ def fixed_meanwhile(drive: Drive, result: DiscoveryResult) -> tuple[FixedMeanwhi
         before = _run_before(dao, drive)
         if before is None:
             return ()
-        worked = _working(dao, before) & {source.name for source in result.sources if source.ok}
+        worked = working_sources(dao, before) & {source.name for source in result.sources if source.ok}
         gaps = [gap for row in dao.gaps.of_run(before.id) if (gap := gap_of(row)).source in worked]
-    gone = compare(gaps, [gap for gap in result.gaps if gap.source in worked]).gone
+    present = frozenset(drive.repository.files(drive.base_commit))
+    found = [gap for gap in result.gaps if gap.source in worked]
+    gone = compare(gaps, found, is_there=present.__contains__).gone
     return tuple(islice(_told(drive, before, gone), MOST))
 
 
 def _run_before(dao: UnitOfWork, drive: Drive) -> RunRow | None:
     wanted = _looked_for(drive.config.model_dump(mode="json"))
     for run in dao.runs.latest(MOST, repo_root=str(drive.repository.top)):
-        if run.id == drive.run_id or _looked_for(run.config) != wanted or not _working(dao, run):
+        if run.id == drive.run_id or _looked_for(run.config) != wanted or not working_sources(dao, run):
             continue
         if run.base_commit is not None and drive.repository.is_ancestor(run.base_commit, drive.base_commit):
             return run if run.base_commit != drive.base_commit else None
@@ -53,7 +55,7 @@ def _looked_for(config: dict[str, Any]) -> list[Any]:
     return [discovery.get(name) for name in LOOKED_FOR]
 
 
-def _working(dao: UnitOfWork, run: RunRow) -> frozenset[str]:
+def working_sources(dao: UnitOfWork, run: RunRow) -> frozenset[str]:
     """The sources that worked in that run."""
     phases = [row for row in dao.phases.of_run(run.id) if row.name == "discovery" and row.outcome == COMPLETED]
     sources = phases[-1].artifacts.get("sources", ()) if phases else ()

@@ -122,19 +122,24 @@ def run_pytest(
     *,
     timeout_sec: float,
     arguments: Iterable[str] = (),
+    under: Sequence[str] = (),
+    writable: Sequence[Path] = (),
     on_output: OnOutput | None = None,
 ) -> PytestRun:
-    """Run the tests of a folder with the command that `find_pytest` found; all, or those that `arguments` select."""
+    """Run the tests of a folder with the command that `find_pytest` found; all, or those that `arguments` select.
+
+    `under` are arguments of Python by which another program starts pytest, as coverage.py does.
+    """
     with scratch_folder() as scratch:
         report = scratch / "report.xml"
         told = _Told(on_output)
-        command, variables = _started(argv, environment, scratch, told.word)
+        command, variables = _started(argv, environment, scratch, told.word, under)
         process = environment.run(
             [*command, *pytest_arguments(report, scratch), *_places(root, scratch), *arguments],
             cwd=root,
             timeout_sec=timeout_sec,
             variables=variables,
-            writable=(scratch,),
+            writable=(scratch, *writable),
             on_output=told,
         )
         process = told.removed_from(process)
@@ -171,7 +176,7 @@ class _Told:
 
 
 def _started(
-    argv: Sequence[str], environment: Environment, scratch: Path, word: str
+    argv: Sequence[str], environment: Environment, scratch: Path, word: str, under: Sequence[str]
 ) -> tuple[tuple[str, ...], Mapping[str, str]]:
     """The command and its variables; `python -m pytest` is started so that no file of the worktree comes before it."""
     variables = {**environment.variables, "PYTHONHASHSEED": "0"}
@@ -179,7 +184,7 @@ def _started(
         return tuple(argv), variables
     start = scratch / _START.name
     start.write_bytes(_START.read_bytes())  # where isolation shows it
-    return (argv[0], str(start), word, variables.pop("PYTHONPATH", ""), *argv[3:]), variables
+    return (argv[0], *under, str(start), word, variables.pop("PYTHONPATH", ""), *argv[3:]), variables
 
 
 def _places(root: Path, scratch: Path) -> tuple[str, ...]:

@@ -24,8 +24,12 @@ def defines_marker(root: Path, marker: str) -> bool:
 
 def selects_marks(root: Path) -> bool:
     """Whether the configuration's own options choose tests by their marks; another choice would replace theirs."""
-    words = [word for line in _values(root, "addopts") for word in _words(line)]
-    return any(word.startswith("-m") and not word.startswith("--") for word in words)
+    return any(word.startswith("-m") and not word.startswith("--") for word in own_options(root))
+
+
+def own_options(root: Path) -> tuple[str, ...]:
+    """The options that the configuration adds to every run."""
+    return tuple(word for line in _values(root, "addopts") for word in _words(line))
 
 
 def _values(root: Path, name: str) -> tuple[str, ...]:

@@ -74,4 +74,5 @@ class Rescanner:
         """What became of earlier findings, by later ones; one that no source can be asked about is told by its code."""
         earlier = tuple(before)
         untold = [gap for gap in earlier if gap.source not in self.sources]
-        return compare(earlier, (*after, *still_there(untold, self.worktree.path)))
+        later = (*after, *still_there(untold, self.worktree.path))
+        return compare(earlier, later, is_there=lambda path: (self.worktree.path / path).is_file())

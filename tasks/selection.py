@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from pathspec import GitIgnoreSpec
 from prefect_acms.blocks.config import DiscoverySettings
 from prefect_acms.canonical.errors import InvalidValue
 from prefect_acms.canonical.gap import GapTrigger
+from prefect_acms.tasks.fingerprints import compare
 from prefect_acms.tasks.gaps import Gap, gap_order, severity_order
 
 BASELINED = "the baseline knows it"
@@ -40,17 +41,21 @@ def select(
     settings: DiscoverySettings,
     baseline: Sequence[Gap] = (),
     known: Mapping[str, str] | None = None,
+    *,
+    is_there: Callable[[str], bool] = lambda _path: True,
 ) -> Selection:
     """Hold back what the baseline knows, what `only` does not name, what is `known`, and what is beyond `max_gaps`.
 
-    In that order; `known` are reasons by fingerprint.
+    In that order; `known` are reasons by fingerprint. The baseline knows a gap also after its line was edited, and
+    after its file was renamed, where `is_there` says that the old file is gone.
     """
+    found = tuple(gaps)
     named, reasons = _Named(settings.only), known or {}
-    in_baseline = {gap.fingerprint for gap in baseline}
+    strangers = {gap.fingerprint for gap in compare(baseline, found, is_there=is_there).new} if baseline else None
     taken: list[Gap] = []
     deferred: list[Deferred] = []
-    for gap in sorted(gaps, key=gap_order):
-        if gap.fingerprint in in_baseline:
+    for gap in sorted(found, key=gap_order):
+        if strangers is not None and gap.fingerprint not in strangers:
             deferred.append(Deferred(gap, GapTrigger.BASELINED, BASELINED))
         elif not named.holds(gap):
             reason = f"not among what was asked for: {', '.join(settings.only)}"

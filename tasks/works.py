@@ -84,7 +84,7 @@ def _edit(bench: Bench, profile: ToolSpec, present: Sequence[Gap], before: Seque
         files=tuple(files),
         scope=tuple(bench.task.file_scope),
     )
-    options = ruff_options(bench.worktree.path)
+    options = ruff_options(bench.worktree.path, bench.drive.config.discovery.trusted_fixes)
     values = ToolValues(files=tuple(files), task=bench.task.id, ruff_options=options, request=request)
     results: list[ProcessResult] = []
     while len(results) < MOST_ROUNDS:

@@ -6,21 +6,21 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from prefect_acms.canonical.gap import GapSeverity
 from prefect_acms.canonical.outside_errors import SourceFailed
-from prefect_acms.tasks.environment import Environment, own_python
+from prefect_acms.tasks.code_context import CodeContext
+from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.fingerprints import Fingerprinter
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.processes import ProcessResult
 from prefect_acms.tasks.scratch import scratch_folder
 from prefect_acms.tasks.sources import Discovered, Scan
+from prefect_acms.tasks.sources.program import python_with, read_json, relative_path
 from prefect_acms.tasks.sources.python_target import read_table, ruff_target
 from prefect_acms.tasks.sources.ruff_rules import family_of
 
@@ -67,8 +67,7 @@ def ruff_program(environment: Environment, root: Path) -> tuple[str, ...]:
 
     Isolated, so that a ruff.py in the repository is not run in ruff's place.
     """
-    own = environment.interpreter != own_python() and environment.imports("ruff", root)
-    return (str(environment.interpreter) if own else sys.executable, "-I")
+    return (str(python_with("ruff", environment, root) or sys.executable), "-I")
 
 
 def ruff_configuration(root: Path) -> Mapping[str, Any] | None:
@@ -80,18 +79,30 @@ def ruff_configuration(root: Path) -> Mapping[str, Any] | None:
     return found if isinstance(found, Mapping) else None
 
 
-def ruff_options(root: Path) -> tuple[str, ...]:
-    """How ruff is to read a repository: by its own configuration; else isolated, for the Python that it declares."""
-    if ruff_configuration(root) is not None:
-        return ()
+def ruff_options(root: Path, trusted_fixes: Sequence[str] = ()) -> tuple[str, ...]:
+    """How ruff is to read a repository: by its own configuration; else isolated, for the Python that it declares.
+
+    The unsafe fixes of trusted rules count as safe, beside those that the repository's own configuration trusts.
+    """
+    configuration = ruff_configuration(root)
+    trusting = _trusting(trusted_fixes, configuration or {})
+    if configuration is not None:
+        return trusting
     target = ruff_target(root)
-    return ("--isolated", *(("--target-version", target) if target else ()))
+    return ("--isolated", *(("--target-version", target) if target else ()), *trusting)
+
+
+def _trusting(rules: Sequence[str], configuration: Mapping[str, Any]) -> tuple[str, ...]:
+    if not rules:
+        return ()
+    own = configuration.get("lint", {}).get("extend-safe-fixes", ())
+    return ("--config", f"lint.extend-safe-fixes={json.dumps(sorted({*own, *rules}))}")
 
 
 def _options(scan: Scan) -> tuple[str, ...]:
     chosen = ",".join(rule for rule in scan.settings.ruff_select if rule != FORMAT)
-    reading = ruff_options(scan.root)
-    if not chosen and reading:
+    reading = ruff_options(scan.root, scan.settings.trusted_fixes)
+    if not chosen and ruff_configuration(scan.root) is None:
         chosen = BROAD_DEFAULT
     return (*reading, "--select", chosen) if chosen else reading
 
@@ -120,10 +131,7 @@ class _Ruff:
             done = self._run((*command, "--output-file", str(report), *places), writable=(folder,))
             if done.exit_code not in {FOUND_NOTHING, FOUND_SOMETHING}:
                 raise SourceFailed(source=RuffSource.name, problem=_said(done))
-            try:
-                findings: list[dict[str, Any]] = json.loads(report.read_bytes())
-            except (OSError, ValueError) as error:
-                raise SourceFailed(source=RuffSource.name, problem=f"its report can't be read: {error}") from error
+            findings: list[dict[str, Any]] = read_json(report, RuffSource.name)
         return findings
 
     def unformatted(self, places: Sequence[str]) -> list[Gap]:
@@ -136,7 +144,7 @@ class _Ruff:
         if done.exit_code not in {FOUND_NOTHING, FOUND_SOMETHING, TROUBLE}:
             raise SourceFailed(source=RuffSource.name, problem=_said(done))
         found = filter(None, map(_WOULD_REFORMAT.match, said))
-        return [_unformatted(_relative(named[1] or named[2], self.scan.root)) for named in found]
+        return [_unformatted(relative_path(named[1] or named[2], self.scan.root)) for named in found]
 
     def _run(
         self, arguments: Sequence[str], lines: list[str] | None = None, writable: Sequence[Path] = ()
@@ -159,14 +167,14 @@ def _said(done: ProcessResult) -> str:
 
 
 def _gaps(findings: Iterable[dict[str, Any]], scan: Scan) -> Iterable[Gap]:
-    lines_of = cache(_lines)
+    context = CodeContext(scan.root)
     numbered = Fingerprinter()
     for finding in sorted(findings, key=_place):
         rule = finding["code"] or SYNTAX
-        path = _relative(finding["filename"], scan.root)
+        path = relative_path(finding["filename"], scan.root)
         start, end = _rows(finding)
         # a notebook's rows are counted in a cell, so its message has to stand for the code
-        code = [finding["message"]] if finding.get("cell") else lines_of(scan.root / path)[start - 1 : end]
+        code = [finding["message"]] if finding.get("cell") else context.of(path, *_range(finding))
         category, severity = family_of(rule)
         yield Gap(
             source=RuffSource.name,
@@ -196,6 +204,12 @@ def _rows(finding: Mapping[str, Any]) -> tuple[int, int]:
     return start, max(start, last)
 
 
+def _range(finding: Mapping[str, Any]) -> tuple[int, int, tuple[int, int]]:
+    """Row and column where it begins, and the place where it ends, as a context counts them."""
+    start, end = finding["location"], finding["end_location"]
+    return start["row"], start["column"] - 1, (end["row"], max(0, end["column"] - 2))
+
+
 def _is_fixable(finding: Mapping[str, Any], *, unsafe: bool) -> bool:
     applicability = (finding.get("fix") or {}).get("applicability")
     return applicability == "safe" or (unsafe and applicability == "unsafe")
@@ -212,15 +226,3 @@ def _unformatted(path: str) -> Gap:
         file_paths=(path,),
         fixable=True,
     )
-
-
-def _relative(path: str, root: Path) -> str:
-    for top in (root, root.resolve()):
-        with suppress(ValueError):
-            return (top / path).relative_to(top).as_posix()
-    return path
-
-
-def _lines(path: Path) -> list[str]:
-    """The rows of a file as ruff counts them; str.splitlines knows more ends of line."""
-    return re.split(r"\r\n|\r|\n", path.read_text(encoding="utf-8", errors="replace"))

@@ -37,6 +37,7 @@ def test_the_shipped_tools_are_known_and_say_what_they_are_for() -> None:
     assert facts == {
         **dict.fromkeys(AGENTS, ((TaskKind.IMPLEMENTATION,), Tier.MEDIUM, False, True)),
         "pytest": ((TaskKind.ANALYSIS, TaskKind.TEST), Tier.LOW, False, False),
+        "ruff-annotate": ((TaskKind.IMPLEMENTATION,), Tier.MEDIUM, True, True),
         "ruff-fix": ((TaskKind.IMPLEMENTATION,), Tier.MEDIUM, True, True),
         "ruff-fix-unsafe": ((TaskKind.IMPLEMENTATION,), Tier.HIGH, True, True),
         "ruff-format": ((TaskKind.IMPLEMENTATION,), Tier.LOW, True, True),
@@ -82,7 +83,7 @@ def test_capable_tools_have_every_capability_and_are_safe_enough() -> None:
     def names(*required: str, ceiling: Tier = Tier.MEDIUM) -> list[str]:
         return [one.tool_id for one in toolbox.capable(required, ceiling=ceiling) if not one.ai]
 
-    assert names("implementation", "python") == ["ruff-fix", "ruff-format"]
+    assert names("implementation", "python") == ["ruff-annotate", "ruff-fix", "ruff-format"]
     assert names("implementation", "lint", ceiling=Tier.HIGH) == ["ruff-fix", "ruff-fix-unsafe"]
     assert names("implementation", ceiling=Tier.LOW) == ["ruff-format"]
     assert names("implementation", "cobol") == []

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from prefect_acms.blocks.config import DiscoverySettings
 from prefect_acms.canonical.errors import InvalidValue
 from prefect_acms.canonical.gap import GapSeverity, GapTrigger
+from prefect_acms.tasks.fingerprints import Fingerprinter
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.selection import select
 
@@ -82,3 +83,15 @@ def test_every_gap_is_taken_or_deferred(
     assert sorted(gap.fingerprint for gap in both) == sorted(gap.fingerprint for gap in gaps)
     assert limit is None or len(selection.taken) <= limit
     assert select(gaps[::-1], settings, baseline) == selection
+
+
+def test_the_baseline_knows_edited_lines_and_renamed_files(make_gap: MakeGap) -> None:
+    """One for one: a second gap of the same kind is new, and so is a copy of a file that is still there."""
+    name = Fingerprinter().next("F401", "old.py", ["import os"])
+    renamed = Fingerprinter().next("F401", "new.py", ["import os"])
+    baseline = [make_gap(name, "old.py"), make_gap("before", "a.py", title="same")]
+    found = [make_gap(renamed, "new.py"), *(make_gap(one, "a.py", title="same") for one in ("edited", "second"))]
+    gone = select(found, DiscoverySettings(), baseline, is_there={"new.py", "a.py"}.__contains__)
+    assert sorted(held.gap.fingerprint for held in gone.deferred) == sorted(["edited", renamed])
+    copied = select(found, DiscoverySettings(), baseline, is_there={"old.py", "new.py", "a.py"}.__contains__)
+    assert [held.gap.fingerprint for held in copied.deferred] == ["edited"]
