@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     rules = list(yaml.safe_load_all(given.rules))
     codemod = Codemod(
         language=rules[0]["language"],
-        rewrites=tuple(Rewrite(pattern=rule["rule"]["pattern"], fix=rule["fix"]) for rule in rules),
+        rewrites=tuple(Rewrite.read(rule) for rule in rules),
         adds=tuple(given.add_import),
         drops=tuple(given.drop_import),
         sorts_imports=given.sort_imports,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -61,6 +63,28 @@ class Rewrite(BaseModel):
     pattern: str = Field(min_length=1, description="code with $NAMES for what differs, as ast-grep reads it")
     fix: str = Field(description="the code that takes its place, with the same $NAMES; empty: its lines go")
 
+    kinds: dict[str, tuple[str, ...]] = Field(
+        default={}, description="kinds of code, as its grammar names them, that a $NAME may stand for; none: any"
+    )
+
+    def rule(self, number: int, language: str) -> dict[str, Any]:
+        """The rule as ast-grep reads it; what the pattern does not say, a comment too, must not be there."""
+        limits = {name: {"any": [{"kind": kind} for kind in kinds]} for name, kinds in self.kinds.items()}
+        return {
+            "id": f"rewrite-{number}",
+            "language": language,
+            "rule": {"pattern": {"context": self.pattern, "strictness": "cst"}},
+            **({"constraints": limits} if limits else {}),
+            "fix": self.fix,
+        }
+
+    @classmethod
+    def read(cls, rule: Mapping[str, Any]) -> Rewrite:
+        """The rewrite that such a rule stands for."""
+        limits = rule.get("constraints", {})
+        kinds = {name: tuple(one["kind"] for one in limit["any"]) for name, limit in limits.items()}
+        return cls(pattern=rule["rule"]["pattern"]["context"], fix=rule["fix"], kinds=kinds)
+
 
 class Import(BaseModel):
     """One name that a Python module imports."""
@@ -96,15 +120,7 @@ class Codemod(BaseModel):
     @property
     def rules(self) -> str:
         """The rules as a YAML file of ast-grep."""
-        documents = [
-            {
-                "id": f"rewrite-{number}",
-                "language": self.language,
-                "rule": {"pattern": rewrite.pattern},
-                "fix": rewrite.fix,
-            }
-            for number, rewrite in enumerate(self.rewrites, 1)
-        ]
+        documents = [rewrite.rule(number, self.language) for number, rewrite in enumerate(self.rewrites, 1)]
         return yaml.dump_all(documents, Dumper=_Blocks, sort_keys=False, allow_unicode=True, width=10_000)
 
     @property

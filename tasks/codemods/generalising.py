@@ -26,6 +26,7 @@ class _Hole(NamedTuple):
     start: int
     end: int
     texts: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
     name: str = ""
 
 
@@ -36,6 +37,7 @@ class _TooDifferent(Exception):
 def generalised(pairs: Sequence[Pair], sources: Sequence[str]) -> Rewrite | None:
     """The rule that finds the code of each pair and writes what took its place; None where there is no such rule.
 
+    It names the kinds of code that its names stand for in the pairs, so that it can be kept to them.
     `sources` are the texts of the files before, a pair each.
     """
     if any(is_atom(pair.before) for pair in pairs):
@@ -51,7 +53,8 @@ def generalised(pairs: Sequence[Pair], sources: Sequence[str]) -> Rewrite | None
     pattern = _template(before.get_root().root().text(), _span((before,)), holes, column)
     fix = _template(after[0].get_root().root().text(), _span(after), filled, column) if after else ""
     says_something = _MEANS_NOTHING.sub("", _NAME.sub("", pattern))
-    return Rewrite(pattern=pattern, fix=fix) if says_something and pattern != fix else None
+    kinds = {hole.name[1:]: hole.kinds for hole in holes if hole.kinds}
+    return Rewrite(pattern=pattern, fix=fix, kinds=kinds) if says_something and pattern != fix else None
 
 
 def _span(nodes: Sequence[SgNode]) -> tuple[int, int]:
@@ -79,7 +82,7 @@ def _holes(nodes: Sequence[SgNode], sources: Sequence[str], *, top: bool = True)
     elif top or not nodes[0].is_named():
         raise _TooDifferent
     else:
-        yield _Hole(*_span(nodes[:1]), texts)
+        yield _Hole(*_span(nodes[:1]), texts, tuple(sorted({node.kind() for node in nodes})))
 
 
 def _same_frame(rows: Sequence[Sequence[SgNode]]) -> bool:
@@ -136,7 +139,7 @@ def _filled(nodes: Sequence[SgNode], known: dict[tuple[str, ...], str]) -> Itera
     if len(set(texts)) == 1:
         return
     if texts in known:
-        yield _Hole(*_span(nodes[:1]), texts, known[texts])
+        yield _Hole(*_span(nodes[:1]), texts, name=known[texts])
         return
     rows = [node.children() for node in nodes]
     if len({node.kind() for node in nodes}) != 1 or any(is_atom(node) for node in nodes):
@@ -164,7 +167,7 @@ def _filled_row(
         if _same_frame(outside):
             for column in zip(*outside, strict=True):
                 yield from _filled(column, known)
-            yield _Hole(*found[0], texts, name)
+            yield _Hole(*found[0], texts, name=name)
             return
     raise _TooDifferent
 

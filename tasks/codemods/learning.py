@@ -102,12 +102,13 @@ def learn(rule: Rule, cases: Sequence[Case]) -> Learned:
     studied, left_out = _studied(rule, mine)
     rules = _Rules()
     for level in range(max((len(edit.around) for one in studied for edit in one.edits), default=0)):
-        for rewrite, examples in _rewrites(studied, rules, level):
-            problem = _objection(Codemod(language=language, rewrites=(rewrite,)), studied, examples)
-            if problem is None:
-                rules.rewrites.append(rewrite)
-                rules.examples += examples
-            else:
+        for limited, examples in _rewrites(studied, rules, level):
+            for rewrite in (limited.model_copy(update={"kinds": {}}), limited):
+                problem = _objection(Codemod(language=language, rewrites=(rewrite,)), studied, examples)
+                if problem is None:
+                    rules.rewrites.append(rewrite)
+                    rules.examples += examples
+                    break
                 rules.refused.append(problem)
     if not rules.rewrites:
         raise NotPromotable(rule=rule, problem=_nothing_found(studied, left_out, rules))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+import yaml
 
 from prefect_acms.canonical.errors import NotPromotable
 from prefect_acms.dao.gaps import GapRow
@@ -82,6 +83,37 @@ def test_a_rule_that_would_touch_what_the_patches_left_alone_is_not_taken() -> N
     same = [f"v{number} = {code}\nw = v{number} + 1\n" for number, code in enumerate(("f(1)", "g", "h.i"))]
     with pytest.raises(NotPromotable, match="no edit was made the same way in 3 patches"):
         learned(*((text, text.replace(" = ", f" = {number} + ", 1)) for number, text in enumerate(same)))
+
+
+def test_a_rule_is_kept_to_the_kinds_of_code_that_it_was_seen_with_where_it_must_be() -> None:
+    """`except B as e` is left alone in one of the files, so the name in the rule stands for no `B as e`."""
+    text = "try:\n    f()\nexcept {0}:\n    raise E\n"
+    left = text.format("B as e")
+    fixed = text.replace("raise E", "raise E from None")
+    found = learned(
+        (text.format("A"), fixed.format("A")),
+        (text.format("B.C") + left, fixed.format("B.C") + left),
+        (text.format("D"), fixed.format("D")),
+    )
+    [rewrite] = found.codemod.rewrites
+    assert rewrite.kinds == {"A": ("attribute", "identifier")}
+    assert [Rewrite.read(rule) for rule in yaml.safe_load_all(found.codemod.rules)] == [rewrite]
+
+
+def test_what_a_rule_does_not_say_is_never_lost() -> None:
+    """A comment, a further clause: code that has them is left alone."""
+    rewrite = Rewrite(
+        pattern="try:\n    $$$A\nexcept $B:\n    raise C", fix="try:\n    $$$A\nexcept $B:\n    raise C from None"
+    )
+    text = b"try:\n    a()\nexcept B:\n    raise C"
+    files = {
+        "plain.py": text + b"\n",
+        "comment.py": text + b"  # why\n",
+        "clause.py": text + b"\nelse:\n    pass\n",
+        "more.py": text + b"\nexcept D:\n    raise E\n",
+    }
+    found = rewritten(Codemod(language="python", rewrites=(rewrite,)), files)
+    assert found == {"plain.py": text + b" from None\n"}
 
 
 @pytest.mark.parametrize(
