@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from prefect_acms.blocks.ai import AiSettings
 from prefect_acms.blocks.budget import BudgetSettings
 from prefect_acms.blocks.events import EventSettings
+from prefect_acms.blocks.fix_loop import FixLoopSettings
 from prefect_acms.blocks.form_marks import without_marks
 from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.blocks.notifications import NotificationSettings
@@ -277,6 +278,7 @@ class PipelineConfig(Section):
     execution: ExecutionSettings = Field(default=ExecutionSettings(), description="how the plan is carried out")
     budget: BudgetSettings = Field(default=BudgetSettings(), description="what the run and its tasks may use up")
     ai: AiSettings = Field(default=AiSettings(), title="AI", description="which models and agents may be used")
+    fix_loop: FixLoopSettings = Field(default=FixLoopSettings(), description="what goes back to tools that ask a model")
     notifications: NotificationSettings = Field(
         default=NotificationSettings(), description="who is told what about the run"
     )

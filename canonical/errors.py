@@ -57,6 +57,8 @@ The class writes the sentence, the raise site passes the facts::
     ├── ChannelFailed                 a channel of notifications could not be told
     ├── GuardrailViolation            refused by the pattern index or by a limit
     ├── BudgetExceeded                a call that a budget has no room for; nothing was spent
+    ├── RunUnsafe                     nothing that its tools say can be believed; the run is quarantined
+    ├── PlanningLoop                  plans that lead to nothing, again and again
     ├── PatchRefused                  the patch did not validate
     ├── ForgeFailed                   GitHub, GitLab or Gitea did not do what it was asked for
     └── GitFailed                     a git command failed
@@ -350,6 +352,22 @@ class BudgetExceeded(AcmsError):
     """A budget has no room for one more call, so it was not made."""
 
     sentence = "the {scope}'s budget of {limit} has no room for {tool}, which asks for {asked}"
+
+
+class RunUnsafe(AcmsError):
+    """What the run does can't be trusted, so it ends, quarantined."""
+
+    sentence = "{reason}"
+    exit_code = 3
+
+
+class PlanningLoop(AcmsError):
+    """Plans were made and carried out again and again, and no patch came of any."""
+
+    sentence = (
+        "{code}: {plans} plan(s) of this commit and configuration led to no patch, the last one cut down to its most "
+        "severe gaps: change the code, the tools or the settings first"
+    )
 
 
 class PatchRefused(AcmsError):

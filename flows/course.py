@@ -16,7 +16,14 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
 from prefect_acms.blocks.config import Mode
-from prefect_acms.canonical.errors import AcmsError, RepositoryBusy, RunSuspended, StoreUnavailable, Superseded
+from prefect_acms.canonical.errors import (
+    AcmsError,
+    RepositoryBusy,
+    RunSuspended,
+    RunUnsafe,
+    StoreUnavailable,
+    Superseded,
+)
 from prefect_acms.canonical.machines import MACHINES
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.home import acms_home
@@ -151,6 +158,8 @@ async def _to_its_end(drive: Drive) -> None:
         elif stops_run(error):
             _leave(drive)
             raise
+        elif isinstance(error, RunUnsafe):
+            await _end(drive, RunTrigger.SAFETY_VIOLATION, str(error))
         elif isinstance(error, AcmsError):
             await _end(drive, RunTrigger.RUN_CRASHED, str(error))
         else:

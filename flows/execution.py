@@ -30,6 +30,7 @@ from prefect_acms.tasks.loading import load_plan
 from prefect_acms.tasks.ordering import in_order
 from prefect_acms.tasks.pool import open_pool, ready_workstreams
 from prefect_acms.tasks.prefect_server import server_trouble
+from prefect_acms.tasks.run_quarantine import require_sound
 
 MOST_THREADS = 64
 """As many as `concurrency` may ever ask for."""
@@ -61,6 +62,7 @@ async def execute_plan(
 async def _executed(drive: Drive) -> dict[str, str]:
     run_id = drive.run_id
     with phase(drive, "execution") as artifacts:
+        require_sound(drive)
         load_plan(drive)
         with drive.reading() as dao:
             tasks = dao.tasks.of_run(run_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
@@ -39,10 +39,11 @@ def validated(bench: Bench, diff: bytes) -> Validation:
     )
 
 
-def store_capture(dao: UnitOfWork, bench: Bench, diff: bytes) -> None:
+def stored_capture(dao: UnitOfWork, bench: Bench, diff: bytes) -> PatchRow:
     """Store what a tool did, and that the task waits for judgement of it; an empty diff too."""
     patch = stored_patch(dao, bench, diff, validated(bench, diff))
     dao.tasks.change(bench.task.id, metadata={"captured": patch.id})
+    return patch
 
 
 def stored_patch(dao: UnitOfWork, bench: Bench, diff: bytes, validation: Validation, *, anew: bool = False) -> PatchRow:
@@ -115,14 +116,15 @@ def on_branch(dao: UnitOfWork, drive: Drive, task: TaskRow, entries: Sequence[Le
     return found
 
 
-def start_over(drive: Drive, task: TaskRow) -> None:
+def start_over(drive: Drive, task: TaskRow, but: Collection[str] = ()) -> None:
     """Drop what a driver before this one has made of the task's diff: it is judged from the beginning.
 
-    What a person was asked about, or has approved, stays: it goes on if the diff and its base are still the same.
+    What a person was asked about, or has approved, stays: it goes on if the diff and its base are still the same. The
+    entries in `but` stay too.
     """
     with drive.begin() as dao:
         for entry in dao.ledger.of_task(task.id):
-            if not is_open(entry):
+            if not is_open(entry) and entry.id not in but:
                 drop_entry(dao, entry, _JUDGED_AGAIN, RESUME_POLICY)
 
 

@@ -25,6 +25,7 @@ from prefect_acms.tasks.driving import Drive, drive_run
 from prefect_acms.tasks.faults import stops_run
 from prefect_acms.tasks.merging import settle
 from prefect_acms.tasks.preparation import baseline_of
+from prefect_acms.tasks.run_quarantine import require_sound
 from prefect_acms.tasks.works import JUDGES, WORKS
 
 
@@ -99,14 +100,19 @@ def queue_task(drive: Drive, task_id: str) -> None:
 
 
 def end_task(drive: Drive, task_id: str, future: PrefectFuture[Any]) -> str:
-    """The state of a task that Prefect is done with; one that did not come to its end fails, with Prefect's reason."""
+    """The state of a task that Prefect is done with; one that did not come to its end fails, with Prefect's reason.
+
+    Raises RunUnsafe when the run is to be quarantined for what the task has found.
+    """
     future.wait()
     if drive.fault is not None:
         # Nothing about the task: the run stops here, and goes on from its rows.
         raise drive.fault
     with drive.begin() as dao:
         fail_task(dao, task_id, f"it did not come to its end: {future.state.message or future.state.name}")
-        return dao.tasks.get(task_id).state
+        state = dao.tasks.get(task_id).state
+    require_sound(drive)
+    return state
 
 
 def lose_tasks(drive: Drive, task_ids: Iterable[str], *, because: str) -> None:

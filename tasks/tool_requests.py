@@ -136,7 +136,7 @@ def _lines(request: ToolRequest) -> Iterator[str]:
     yield from ("", "# Scope", "Files that may be changed, as globs from the top of the worktree:")
     yield from _fenced("\n".join(request.scope or request.files))
     if request.feedback:
-        yield from ("", "# Earlier attempts", "They were refused, and nothing is left of them. Mend what was said:")
+        yield from ("", "# Earlier attempts", "They were refused. Mend what was said:")
         for one in request.feedback[-_MOST_FEEDBACK:]:
             yield f"Attempt {one.attempt} ({one.kind}):"
             yield from _fenced(one.text)

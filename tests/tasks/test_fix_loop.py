@@ -1,0 +1,173 @@
+"""What is said against a model's patch goes back to it, within limits; real programs pass for models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from looping import FILES, Looped, Robots
+
+from prefect_acms.blocks.fix_loop import FixLoopSettings
+from prefect_acms.blocks.guardrails import GuardrailSettings, ReviewSettings
+from prefect_acms.tasks.anti_patterns import says_failure, unfounded_claim
+from prefect_acms.tasks.feedback import signature_of
+from prefect_acms.tasks.quarantine import kept_ref
+
+
+def writes(text: str, path: str = "a.py", **more: Any) -> dict[str, Any]:
+    """A step of a robot that writes a file."""
+    return {"files": {path: text}, **more}
+
+
+def test_what_a_gate_said_goes_back_and_the_mended_patch_goes_in(tmp_path: Path, canonical_url: str) -> None:
+    """The tool is told the gate's output, finds its own change in place, and what it mends there is committed."""
+    robots = Robots(tmp_path, robot=[writes("A = 2  # BAD\n"), writes("A = 2\n")])
+    shop = Looped(tmp_path, canonical_url, robots)
+    task = shop.done()
+    assert (task.state, task.last_error) == ("completed", None)
+    first, second = robots.asked("robot")
+    assert first["feedback"] == []
+    (feedback,) = second["feedback"]
+    assert (feedback["kind"], feedback["attempt"]) == ("tests", 1)
+    assert "a.py:1:A = 2  # BAD" in feedback["text"]
+    assert robots.seen("robot")[1] == {"a.py": "A = 2  # BAD\n"}
+    assert [entry.state for entry in shop.entries] == ["dropped", "verified"]
+    assert shop.operators == ["policy:fix-loop"]
+    assert not shop.drive.repository.refs(f"refs/acms/kept/{shop.drive.run_id}/")
+    assert "BAD" not in str(shop.drive.repository.content(shop.drive.workstream_ref("ws-01"), "a.py"))
+
+
+def test_a_patch_out_of_scope_goes_back_from_clean_files(tmp_path: Path, canonical_url: str) -> None:
+    """Nothing of a patch that was not even applied is left in the files."""
+    robots = Robots(tmp_path, robot=[{"files": {"a.py": "A = 2\n", "b.py": "B = 2\n"}}, writes("A = 2\n")])
+    shop = Looped(tmp_path, canonical_url, robots)
+    assert shop.done().state == "completed"
+    (feedback,) = robots.asked("robot")[1]["feedback"]
+    assert feedback["kind"] == "scope"
+    assert "b.py" in feedback["text"]
+    assert robots.seen("robot")[1] == {"a.py": FILES["a.py"]}
+
+
+def test_attempts_are_counted_and_the_last_patch_can_still_be_seen(tmp_path: Path, canonical_url: str) -> None:
+    """Four patches, each with an error of its own; the last one is quarantined with its tree, the others dropped."""
+    steps = [writes(f"A = 2  # BAD {word}\n") for word in ("one", "two", "three", "four", "five")]
+    robots = Robots(tmp_path, robot=steps)
+    shop = Looped(tmp_path, canonical_url, robots)
+    task = shop.done()
+    assert task.state == "failed"
+    assert str(task.last_error).endswith("; robot has used up its 3 further attempts")
+    assert len(robots.asked("robot")) == 4
+    assert [one["attempt"] for one in robots.asked("robot")[3]["feedback"]] == [1, 2, 3]
+    assert [entry.state for entry in shop.entries] == ["dropped", "dropped", "dropped", "quarantined"]
+    assert list(shop.drive.repository.refs(f"refs/acms/kept/{shop.drive.run_id}/")) == [kept_ref(shop.entries[3])]
+    assert [rejected["entry"] for rejected in task.info["rejected"]] == [shop.entries[3].id]
+
+
+def test_the_same_error_three_times_is_enough(tmp_path: Path, canonical_url: str) -> None:
+    """Lines and numbers differ, the error is the same."""
+    steps = [writes("\n" * number + f"A = {number}  # BAD\n") for number in range(2, 9)]
+    robots = Robots(tmp_path, robot=steps)
+    shop = Looped(tmp_path, canonical_url, robots, fix_loop=FixLoopSettings(attempts=9))
+    assert str(shop.done().last_error).endswith("; robot has failed by the same error 3 times")
+    assert len(robots.asked("robot")) == 3
+    assert len({attempt.said.signature for attempt in shop.loop.attempts if attempt.said}) == 1
+
+
+def test_a_tool_that_goes_to_and_fro_is_stopped(tmp_path: Path, canonical_url: str) -> None:
+    """Its third change is its first one again: that is not tried once more, and the second stays as evidence."""
+    steps = [writes("A = 2  # BAD one\n"), writes("A = 3  # BAD two\n"), writes("A = 2  # BAD one\n")]
+    robots = Robots(tmp_path, robot=steps)
+    shop = Looped(tmp_path, canonical_url, robots, fix_loop=FixLoopSettings(attempts=9, same_error=9))
+    assert str(shop.done().last_error).endswith("; robot makes the same change twice within 4 attempts")
+    assert len(robots.asked("robot")) == 3
+    assert [entry.state for entry in shop.entries] == ["dropped", "quarantined"]
+
+
+def test_after_the_cheap_model_the_strong_one_has_its_turn(tmp_path: Path, canonical_url: str) -> None:
+    """It starts from clean files and is told what was said of the others; the router's decisions are kept."""
+    robots = Robots(tmp_path, cheap=[writes("A = 2  # BAD\n")], strong=[writes("A = 2\n")])
+    shop = Looped(tmp_path, canonical_url, robots, fix_loop=FixLoopSettings(attempts=0))
+    task = shop.done()
+    assert (task.state, task.tool_id) == ("completed", "strong")
+    assert len(robots.asked("cheap")) == 1
+    assert robots.seen("strong") == [{"a.py": FILES["a.py"]}]
+    assert [one["kind"] for one in robots.asked("strong")[0]["feedback"]] == ["tests"]
+
+
+def test_a_lie_is_answered_in_three_stages(tmp_path: Path, canonical_url: str) -> None:
+    """Asked again more strictly, then the next tool, then the run is to be quarantined; each is told in the trail."""
+    robots = Robots(tmp_path, liar=[{"says": "fixed everything"}], other=[{}])
+    shop = Looped(tmp_path, canonical_url, robots)
+    task = shop.done()
+    assert task.state == "failed"
+    assert [one["stricter"] for one in robots.asked("liar")] == [False, True]
+    assert [one["stricter"] for one in robots.asked("other")] == [True]
+    assert [one["kind"] for one in robots.asked("other")[0]["feedback"]] == ["no_change", "no_change"]
+    assert [notice.split(":")[0] for notice in shop.notices()] == ["AP_HALLUCINATED_SUCCESS"] * 3
+    with shop.drive.reading() as dao:
+        assert "AP_HALLUCINATED_SUCCESS" in dao.runs.get(shop.drive.run_id).info["unsafe"]
+
+
+def test_a_liar_that_mends_its_ways_is_believed(tmp_path: Path, canonical_url: str) -> None:
+    """The second attempt goes in; nothing is quarantined for the first."""
+    robots = Robots(tmp_path, liar=[{}, writes("A = 2\n")])
+    shop = Looped(tmp_path, canonical_url, robots)
+    assert shop.done().state == "completed"
+    assert len(shop.notices()) == 1
+
+
+def test_a_file_that_was_deleted_is_not_mended(tmp_path: Path, canonical_url: str) -> None:
+    """The gap would be gone with its file: that is a success without ground, and is not even tried."""
+    robots = Robots(tmp_path, robot=[{"files": {"a.py": None}}, writes("A = 2\n")])
+    shop = Looped(tmp_path, canonical_url, robots)
+    assert shop.done().state == "completed"
+    (notice,) = shop.notices()
+    assert notice == "AP_HALLUCINATED_SUCCESS: robot has deleted what it was to mend: a.py"
+    assert robots.seen("robot")[1] == {"a.py": FILES["a.py"]}
+
+
+def test_who_says_that_nothing_can_be_done_is_no_liar(tmp_path: Path, canonical_url: str) -> None:
+    """By its exit code, or by its own result: it is not asked again, and the next tool has its turn."""
+    result = '{"type": "result", "is_error": true}'
+    robots = Robots(tmp_path, modest=[{"exit": 1}], plain=[{"says": result}], willing=[writes("A = 2\n")])
+    shop = Looped(tmp_path, canonical_url, robots)
+    assert shop.done().state == "completed"
+    assert [len(robots.asked(name)) for name in ("modest", "plain", "willing")] == [1, 1, 1]
+    assert shop.notices() == []
+
+
+def test_what_policy_refuses_each_time_is_no_matter_of_another_attempt(tmp_path: Path, canonical_url: str) -> None:
+    """The tool is not paid again for what it can't change, and no other tool is either."""
+    robots = Robots(tmp_path, robot=[writes("A = 2\n")], strong=[writes("A = 3\n")])
+    rails = GuardrailSettings(required_checks=("SECURITY",), review=ReviewSettings(ai_made=False))
+    shop = Looped(tmp_path, canonical_url, robots, guardrails=rails)
+    task = shop.done()
+    assert task.state == "failed"
+    assert "SECURITY" in str(task.last_error)
+    assert [len(robots.asked(name)) for name in ("robot", "strong")] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("printed", "fails"),
+    [
+        ("done", False),
+        ('{"type": "result", "is_error": false, "result": "error"}', False),
+        ('{"is_error": true}\n', True),
+        ('log\n{"type": "turn.failed", "error": {"message": "no"}}\n', True),
+        ('{"type": "error"}\n{"type": "result", "subtype": "success"}\n', False),
+        ("{" * 50_000, False),
+    ],
+)
+def test_the_last_word_of_a_tool_about_itself_counts(printed: str, fails: bool) -> None:  # noqa: FBT001
+    """Only a JSON object is a word: what a model says in its own words is none."""
+    assert says_failure(printed) is fails
+    assert (unfounded_claim("t", 0, printed, b"", frozenset()) is None) is fails
+
+
+def test_a_signature_is_what_two_errors_have_in_common() -> None:
+    """Numbers, addresses, white space and the order don't count; words do."""
+    one = signature_of("tests", ["t.py::x: assert 1 == 2", "at 0x7fabc line 9"])
+    assert one == signature_of("tests", ["at 0x11 line 12", "t.py::x:  assert 3 == 44"])
+    assert one != signature_of("tests", ["t.py::y: assert 1 == 2", "at 0x7fabc line 9"])
+    assert one != signature_of("gate", ["t.py::x: assert 1 == 2", "at 0x7fabc line 9"])
