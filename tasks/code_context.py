@@ -90,6 +90,11 @@ class CodeContext:
         """The normalised code at a place of a file, for a fingerprint; columns count from 0."""
         return self._files(path).of(row, column, end)
 
+    def line(self, path: str, row: int) -> str:
+        """A row of a file as it is, empty behind its end."""
+        lines = self._files(path).lines
+        return lines[row - 1] if row <= len(lines) else ""
+
     def _read(self, path: str) -> FileContext:
         text = (self._root / path).read_text(encoding="utf-8", errors="replace")
         # the rows that linters count; str.splitlines knows more ends of line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,8 @@ def _gaps(findings: list[dict[str, Any]], root: Path) -> Iterator[Gap]:
             source=MypySource.name,
             rule_id=rule,
             fingerprint=numbered.next(rule, path, context.of(path, row, max(0, found["column"]))),
-            title=" ".join(found["message"].split()),
-            description=hint,
+            title=_title(rule, found["message"], context.line(path, row)),
+            description="\n".join(filter(None, (found["message"], hint))),
             category=SYNTAX if rule == SYNTAX else "typing",
             severity=SEVERITIES.get(rule, GapSeverity.MEDIUM),
             file_paths=(path,),
@@ -128,6 +129,12 @@ def _gaps(findings: list[dict[str, Any]], root: Path) -> Iterator[Gap]:
             end_line=max(row, found.get("end_line") or row),
             fixable=rule == MISSING_ANNOTATION and RETURNS_NOTHING in hint,
         )
+
+
+def _title(rule: str, message: str, line: str) -> str:
+    """Mypy's message; of what lacks annotations it names no function, and has other words once some are there."""
+    function = re.search(r"\bdef\s+(\w+)", line) if rule == MISSING_ANNOTATION else None
+    return f"{function[1]} is not fully annotated" if function else " ".join(message.split())
 
 
 def _place(found: Mapping[str, Any]) -> tuple[Any, ...]:
