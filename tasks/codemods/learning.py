@@ -145,7 +145,8 @@ def _is_about(rule: Rule, case: Case, edit: Edit) -> bool:
     if {(gap.source, gap.rule_id) for gap in case.gaps} == {rule}:
         return True
     first, last = edit.lines
-    near = [gap for gap in case.gaps if gap.start_line and gap.start_line <= last and (gap.end_line or 0) >= first]
+    placed = [(gap, gap.start_line) for gap in case.gaps if gap.start_line]
+    near = [gap for gap, start in placed if start <= last and (gap.end_line or start) >= first]
     return bool(near) and all((gap.source, gap.rule_id) == rule for gap in near)
 
 
