@@ -53,6 +53,7 @@ COMMANDS = {
     "quarantine": Entry("quarantine", "quarantine", "List and show quarantined patches, try them again, or drop them."),
     "top": Entry("top", "top", "Watch runs, tasks, patches, workers, breakers and events as they change."),
     "gaps": Entry("gaps", "gaps", "List the gaps of a run, with the reasons of the deferred ones."),
+    "tools": Entry("tools", "tools", "List the tools that may work on gaps, and check whether they are installed."),
     "route": Entry("route", "route", "Explain which tool works on which task."),
     "baseline": Entry("baseline", "baseline", "Write and show the gaps that are known, for runs to hold back."),
     "promote": Entry(
