@@ -62,6 +62,16 @@ class Asked:
         return tuple(str(tool.get("function", tool).get("name", tool.get("type"))) for tool in offered)
 
     @property
+    def instructions(self) -> str:
+        """What the model is told beside the conversation, above everything else."""
+        said = [one for one in self._turns() if isinstance(one, dict) and one.get("role") in {"system", "developer"}]
+        return "\n".join(_texts([self.body.get("system"), self.body.get("instructions"), said]))
+
+    def _turns(self) -> list[Any]:
+        turns = self.body.get("messages") or self.body.get("input") or []
+        return turns if isinstance(turns, list) else [turns]
+
+    @property
     def prompt(self) -> str:
         """Every text that the model would read, one below the other: instructions, messages, results of tools."""
         read = [
