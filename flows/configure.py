@@ -18,6 +18,7 @@ from prefect_acms.canonical.errors import InvalidValue, RepositoryUnfit
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.dao.home import require_home
 from prefect_acms.tasks.abilities import ABILITIES, abilities_of
+from prefect_acms.tasks.ai.handover import require_models
 from prefect_acms.tasks.artifacts import publish_start
 from prefect_acms.tasks.documents import read_report, write_atomically
 from prefect_acms.tasks.driving import Attempt, Drive, drive_run, phase, shared_store
@@ -58,6 +59,7 @@ def check_config(config: PipelineConfig) -> Repository:
     require_home()
     if config.mode is not Mode.EXECUTE_ONLY:
         _check_discovery(config)
+    require_models(config.ai)
     _check_tools(config)
     repository_policy(repository, repository.head())
     if not config.gates.may_judge:
@@ -88,6 +90,9 @@ def _check_discovery(config: PipelineConfig) -> None:
         raise InvalidValue(field="discovery.sarif", value=[], expected="a SARIF file for the source `sarif`")
     for path in settings.sarif:
         read_log(path)
+    if "ai" in settings.sources and not config.ai.asks_models:
+        expected = "a model for the source `ai`: set ai.model or ai.model_block"
+        raise InvalidValue(field="discovery.sources", value="ai", expected=expected)
     for path in (*settings.reports, *([settings.baseline] if settings.baseline else [])):
         read_report(path)
 

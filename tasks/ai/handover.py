@@ -6,14 +6,20 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefect_acms.blocks.ai import AiSettings
 from prefect_acms.blocks.tool_spec import ToolSpec
+from prefect_acms.canonical.errors import ExtraMissing
 from prefect_acms.canonical.outside_errors import ToolUnavailable
 from prefect_acms.dao.redaction import KNOWN
 from prefect_acms.tasks.ai.session import ADDRESS, KEY, SESSION, Session, family_of
 from prefect_acms.tasks.git import names_of, run_git
+
+if TYPE_CHECKING:
+    from prefect_acms.tasks.saved import SavedModel
 
 PROGRAM = "prefect_acms.tasks.ai"
 """The module that is run; a profile whose command names it is handed a session."""
@@ -56,6 +62,15 @@ def variables_for(profile: ToolSpec, settings: AiSettings, root: Path) -> dict[s
     return session_variables(settings, root, strong=STRONG in profile.command)
 
 
+def require_models(settings: AiSettings) -> None:
+    """Refuse models that could not be asked; raises ExtraMissing, and InvalidValue for a saved one that is none."""
+    if settings.asks_models and find_spec("pydantic_ai") is None:
+        raise ExtraMissing(what="asking a model", library="pydantic-ai", choice="ai")
+    for block, field in ((settings.model_block, "ai.model"), (settings.strong_model_block, "ai.strong_model")):
+        if block is not None:
+            _saved(block, field)
+
+
 def session_variables(settings: AiSettings, root: Path, *, strong: bool = False) -> dict[str, str]:
     """The variables of a session with the model of these settings in that work tree; raises ToolUnavailable.
 
@@ -68,9 +83,7 @@ def session_variables(settings: AiSettings, root: Path, *, strong: bool = False)
     )
     handed: dict[str, str] = {}
     if block is not None:
-        from prefect_acms.tasks.saved import saved_model  # noqa: PLC0415 - it needs Prefect, which a name does not
-
-        saved = saved_model(block, f"{field}_block")
+        saved = _saved(block, field)
         name = saved.model
         handed = {variable: value for variable, value in ((KEY, saved.api_key), (ADDRESS, saved.base_url)) if value}
     if name is None:
@@ -80,6 +93,12 @@ def session_variables(settings: AiSettings, root: Path, *, strong: bool = False)
     environment = (*provider_variables(name), *NETWORK)
     own = {variable: os.environ[variable] for variable in environment if variable in os.environ}
     return {**own, **handed, SESSION: session.model_dump_json()}
+
+
+def _saved(block: str, field: str) -> SavedModel:
+    from prefect_acms.tasks.saved import saved_model  # noqa: PLC0415 - it needs Prefect, which a name does not
+
+    return saved_model(block, f"{field}_block")
 
 
 def provider_variables(model: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
@@ -48,7 +48,7 @@ class ScanAnswer(BaseModel):
 def worth_reading(disclosure: Disclosure, most: int) -> list[str]:
     """So many files of code, those first that are no tests and have changed most often; the same order each time."""
     code = [path for path in disclosure.files if PurePosixPath(path).suffix.lower() in CODE]
-    log = ["log", f"-{_COMMITS_COUNTED}", "--format=", "--name-only", "--no-renames", "-z"]
+    log = ["log", f"-{_COMMITS_COUNTED}", "--format=", "--name-only", "--no-renames", "-O/dev/null", "-z"]
     changes = Counter(names_of(run_git(log, cwd=disclosure.root).stdout))
     tests = set(test_files_among(code, disclosure.root))
     return sorted(code, key=lambda path: (path in tests, -changes[path], path))[:most]
@@ -60,12 +60,8 @@ def identities(rule: str, path: str, lines: Sequence[str]) -> list[str]:
     return [numbered.next(rule, path, lines[at : at + CONTEXT_LINES]) for at in range(len(lines))]
 
 
-def unchanged(disclosure: Disclosure, known: Iterable[Gap]) -> tuple[Gap, ...]:
-    """Those of the gaps that are still there for sure: their code is as it was, or nobody can look at it."""
-    return tuple(gap for gap in known if _is_unchanged(disclosure, gap))
-
-
-def _is_unchanged(disclosure: Disclosure, gap: Gap) -> bool:
+def is_unchanged(disclosure: Disclosure, gap: Gap) -> bool:
+    """Whether a gap is still there for sure: its code is as it was, or nobody can look at it."""
     if not gap.file_paths:
         return True
     path = gap.file_paths[0]

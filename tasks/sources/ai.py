@@ -9,18 +9,21 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from prefect_acms.canonical.errors import BudgetExceeded
 from prefect_acms.canonical.outside_errors import SourceFailed
 from prefect_acms.dao.redaction import ending
 from prefect_acms.tasks.ai.context import tokens_of, whole_files
 from prefect_acms.tasks.ai.disclosure import Disclosure
 from prefect_acms.tasks.ai.handover import argv_of, session_variables
-from prefect_acms.tasks.ai.scanning import SOURCE, ScanAnswer, ScanRequest, unchanged, worth_reading
+from prefect_acms.tasks.ai.scanning import SOURCE, ScanAnswer, ScanRequest, is_unchanged, worth_reading
 from prefect_acms.tasks.budgets import Reservation
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.processes import ProcessResult
 from prefect_acms.tasks.scratch import scratch_folder
 from prefect_acms.tasks.sources import Discovered, Scan
 from prefect_acms.tasks.usage import Usage
+
+ANSWER, USAGE = "answer.json", "usage.json"
 
 PROMPT_TOKENS = 1_500
 """What our own words and the form of the answer take, beside the text of the repository."""
@@ -41,16 +44,23 @@ class AiSource:
 
 
 def _found(scan: Scan, disclosure: Disclosure) -> tuple[Gap, ...]:
-    """What the model finds in the files, as many at a time as one prompt can hold."""
+    """What the model finds in the files, as many at a time as one prompt can hold, until the budget is used up."""
     settings = scan.ai
     gaps: dict[str, Gap] = {}
-    for parts in whole_files(disclosure, worth_reading(disclosure, settings.scan_files), settings.context_tokens):
+    batches = whole_files(disclosure, worth_reading(disclosure, settings.scan_files), settings.context_tokens)
+    for number, parts in enumerate(batches):
         left = settings.scan_gaps - len(gaps)
         if left <= 0:
             break
         files = tuple(part.path for part in parts)
         request = ScanRequest(files=files, focus=settings.scan_focus, most=left)
-        for gap in _asked(scan, request, sum(tokens_of(part.text) for part in parts)):
+        try:
+            found = _asked(scan, request, sum(tokens_of(part.text) for part in parts))
+        except BudgetExceeded:
+            if not number:
+                raise
+            break  # what was paid for is kept; that there is no more is in the trail
+        for gap in found:
             gaps.setdefault(gap.fingerprint, gap)
     return tuple(gaps.values())
 
@@ -59,8 +69,8 @@ def _still_there(scan: Scan, disclosure: Disclosure) -> tuple[Gap, ...]:
     """Those of the known gaps in the asked files that are still there; the model is asked where their code changed."""
     asked = set(scan.files or ())
     known = [gap for gap in scan.known if gap.source == SOURCE and asked.intersection(gap.file_paths)]
-    same = unchanged(disclosure, known)
-    changed = tuple(gap for gap in known if gap not in same)
+    same = tuple(gap for gap in known if is_unchanged(disclosure, gap))
+    changed = tuple(gap for gap in known if gap not in same and disclosure.shown(gap.file_paths[0]))
     return (*same, *_asked(scan, ScanRequest(known=changed), scan.ai.context_tokens)) if changed else same
 
 
@@ -93,7 +103,7 @@ def _reserved(scan: Scan, tokens: int) -> AbstractContextManager[Reservation | N
 def _run(scan: Scan, request: ScanRequest, folder: Path, timeout_sec: float) -> ProcessResult:
     given = folder / "request.json"
     given.write_text(request.model_dump_json(), encoding="utf-8")
-    places = ("--request", str(given), "--answer", str(folder / "answer.json"), "--usage", str(folder / "usage.json"))
+    places = ("--request", str(given), "--answer", str(folder / ANSWER), "--usage", str(folder / USAGE))
     return scan.environment.run(
         argv_of("scan", *places),
         cwd=scan.root,
@@ -106,7 +116,7 @@ def _run(scan: Scan, request: ScanRequest, folder: Path, timeout_sec: float) -> 
 
 def _usage(folder: Path) -> Usage:
     try:
-        return Usage.model_validate_json((folder / "usage.json").read_bytes())
+        return Usage.model_validate_json((folder / USAGE).read_bytes())
     except (OSError, ValidationError):  # it ended before it asked anything
         return Usage()
 
@@ -118,7 +128,7 @@ def _answer(result: ProcessResult, folder: Path) -> tuple[Gap, ...]:
         problem = ending(result.stderr.strip(), 2000) or f"it ended with exit code {result.exit_code}"
     else:
         try:
-            return ScanAnswer.model_validate_json((folder / "answer.json").read_bytes()).gaps
+            return ScanAnswer.model_validate_json((folder / ANSWER).read_bytes()).gaps
         except (OSError, ValidationError) as error:
             problem = f"its answer can't be read: {type(error).__name__}"
     raise SourceFailed(source=SOURCE, problem=problem)

@@ -35,7 +35,7 @@ def test_the_shipped_tools_are_known_and_say_what_they_are_for() -> None:
         one.tool_id: (one.task_kinds, one.safety_tier, one.deterministic, one.changes_files) for one in load_profiles()
     }
     assert facts == {
-        **dict.fromkeys(AGENTS, ((TaskKind.IMPLEMENTATION,), Tier.MEDIUM, False, True)),
+        **dict.fromkeys((*AGENTS, "ai-edit", "ai-edit-strong"), ((TaskKind.IMPLEMENTATION,), Tier.MEDIUM, False, True)),
         "pytest": ((TaskKind.ANALYSIS, TaskKind.TEST), Tier.LOW, False, False),
         "ruff-annotate": ((TaskKind.IMPLEMENTATION,), Tier.MEDIUM, True, True),
         "ruff-fix": ((TaskKind.IMPLEMENTATION,), Tier.MEDIUM, True, True),
@@ -72,7 +72,7 @@ def test_rules_of_the_user_come_before_the_shipped_ones(tmp_path: Path) -> None:
 
 def test_an_unknown_tool_is_named_with_the_known_ones() -> None:
     """So that a slip of the pen is seen."""
-    with pytest.raises(UnknownName, match=r"'ruf-fix': expected one of \['aider', .*'ruff-fix'"):
+    with pytest.raises(UnknownName, match=r"'ruf-fix': expected one of \['ai-edit', .*'ruff-fix'"):
         load_profiles().get("ruf-fix")
 
 
@@ -147,7 +147,7 @@ def test_tools_from_blocks_join_and_may_not_take_a_name() -> None:
         ('[[tools]]\ntool_id = "x"\ncommand = ["x"]\n' * 2, "tools[1]: there is another 'x' already"),
         ('[rules.x]\nstrategy = "luck"\n', "rules.x.strategy: Input should be 'fixed', 'round_robin', 'metrics'"),
         ('[rules.x]\nstrategy = "fixed"\n', "rules.x: a fixed rule names exactly one tool, found 0"),
-        ('[rules.x]\nstrategy = "fixed"\ntools = ["y"]\n', "rules.x: unknown tool 'y': expected some of ['aider'"),
+        ('[rules.x]\nstrategy = "fixed"\ntools = ["y"]\n', "rules.x: unknown tool 'y': expected some of ['ai-edit'"),
     ],
 )
 def test_a_broken_file_is_refused_with_its_place(tmp_path: Path, text: str, said: str) -> None:

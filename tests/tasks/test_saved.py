@@ -16,6 +16,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect_side import asked
 from pydantic import ValidationError
 
+from prefect_acms.blocks.ai_model import AiModel
 from prefect_acms.blocks.canonical_store import CanonicalStore
 from prefect_acms.blocks.config import PipelineConfig
 from prefect_acms.blocks.guardrail_policy import GuardrailPolicy
@@ -24,7 +25,10 @@ from prefect_acms.blocks.resilience_policy import ResiliencePolicy
 from prefect_acms.blocks.tool_profile import ToolProfile
 from prefect_acms.blocks.workspace import Workspace
 from prefect_acms.canonical.errors import InvalidValue, NotARepository
+from prefect_acms.dao.redaction import redact
 from prefect_acms.flows.pipeline import acms_pipeline
+from prefect_acms.tasks.ai.handover import session_variables
+from prefect_acms.tasks.ai.session import ADDRESS, KEY, SESSION, Session
 from prefect_acms.tasks.driving import shared_store
 from prefect_acms.tasks.saved import chosen, database_of
 
@@ -62,6 +66,20 @@ def test_what_the_blocks_say_becomes_the_configuration(top: Path) -> None:
     assert [profile.tool_id for profile in ready.execution.profiles] == ["mine"]
     assert PipelineConfig.model_validate(ready.model_dump(mode="json")) == ready
     assert chosen(ready) == ready
+
+
+def test_a_saved_model_goes_to_the_program_that_asks_it_and_nowhere_else(top: Path) -> None:
+    """Its key and address by variables, its name by the session; the configuration holds the block's name alone."""
+    key = "sk-saved-0f9e8d7c6b5a"
+    name = saved(AiModel(model="openai-chat:gpt-test", api_key=key, base_url="https://models.example.org/v1"))
+    config = chosen(PipelineConfig.model_validate({"repository": top, "ai": {"model_block": name}}))
+    handed = session_variables(config.ai, top)
+    assert (handed[KEY], handed[ADDRESS]) == (key, "https://models.example.org/v1")
+    assert Session.given(handed).model == "openai-chat:gpt-test"
+    assert key not in config.model_dump_json() + handed[SESSION]
+    assert redact(key) == "[redacted]"
+    with pytest.raises(InvalidValue, match=r"ai\.strong_model_block is 'none'"):
+        session_variables(config.ai.model_copy(update={"strong_model_block": "none"}), top, strong=True)
 
 
 def test_a_workspace_that_is_a_url_is_cloned_and_kept_up_to_date(
