@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from prefect_acms.blocks.tool_spec import TaskKind, ToolSpec
 from prefect_acms.dao.ledger import LedgerRow
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.attempts import perform
-from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.driving import Drive, release_run
 from prefect_acms.tasks.fix_loop import FixLoop
 from prefect_acms.tasks.works import implement, integrate_again
 
@@ -135,3 +136,16 @@ class Looped:
 def done(drive: Drive, task_id: str) -> TaskRow:
     """A task, worked on or gone on with to its end."""
     return perform(drive, task_id, lambda task: implement(drive, task), judge=lambda task: integrate_again(drive, task))
+
+
+def killed_driver(drive: Drive, task_id: str, pid: Path) -> int:
+    """How another process ended that has driven the run and worked on the task; its pid is in a file meanwhile."""
+    release_run(drive)
+    support = str(Path(__file__).parent)
+    program = (
+        f"import os, sys, pathlib; sys.path.insert(0, {support!r}); from looping import done; "
+        "from prefect_acms.tasks.driving import drive_run; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); "
+        "done(drive_run(sys.argv[2], epoch=int(sys.argv[3]), database=sys.argv[4]), sys.argv[5])"
+    )
+    argv = [sys.executable, "-c", program, str(pid), drive.run_id, str(drive.epoch), drive.store.url, task_id]
+    return subprocess.run(argv, check=False, timeout=120).returncode

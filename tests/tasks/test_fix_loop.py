@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from looping import FILES, Looped, Robots
+from looping import FILES, KEY, Looped, Robots, done, killed_driver
 
 from prefect_acms.blocks.fix_loop import FixLoopSettings
 from prefect_acms.blocks.guardrails import GuardrailSettings, ReviewSettings
+from prefect_acms.dao.audit import verify
 from prefect_acms.tasks.anti_patterns import says_failure, unfounded_claim
+from prefect_acms.tasks.driving import drive_run, release_run
 from prefect_acms.tasks.feedback import signature_of
 from prefect_acms.tasks.quarantine import kept_ref
+from prefect_acms.tasks.recovery import recover
 
 
 def writes(text: str, path: str = "a.py", **more: Any) -> dict[str, Any]:
@@ -171,3 +175,27 @@ def test_a_signature_is_what_two_errors_have_in_common() -> None:
     assert one == signature_of("tests", ["at 0x11 line 12", "t.py::x:  assert 3 == 44"])
     assert one != signature_of("tests", ["t.py::y: assert 1 == 2", "at 0x7fabc line 9"])
     assert one != signature_of("gate", ["t.py::x: assert 1 == 2", "at 0x7fabc line 9"])
+
+
+@pytest.mark.parametrize("where", ["tool", "gate"])
+def test_a_killed_driver_loses_no_attempt_and_pays_for_none_twice(
+    tmp_path: Path, canonical_url: str, where: str
+) -> None:
+    """Killed while the second attempt is made, or judged; the next driver makes it, or judges it as it is."""
+    pid, fuse = tmp_path / "pid", tmp_path / "fuse"
+    mended = writes("A = 2\n", **({"kill": str(pid)} if where == "tool" else {}))
+    robots = Robots(tmp_path, robot=[writes("A = 2  # BAD\n"), mended, writes("A = 2\n")])
+    blow = f"if test -e {fuse} && grep -q 'A = 2$' a.py; then rm {fuse}; kill -9 $(cat {pid}); sleep 9; fi; "
+    shop = Looped(tmp_path, canonical_url, robots, gate=f"{blow if where == 'gate' else ''}! grep -n BAD *.py")
+    fuse.touch()
+    task = shop.planned.queued(KEY)
+    assert killed_driver(shop.drive, task.id, pid) == -signal.SIGKILL
+    assert shop.planned.task(KEY).state == "validating"
+    release_run(shop.drive)
+    drive = drive_run(shop.drive.run_id, database=canonical_url, force=True)
+    recover(drive)
+    assert done(drive, task.id).state == "completed"
+    assert len(robots.asked("robot")) == (3 if where == "tool" else 2)
+    assert [one["attempt"] for one in robots.asked("robot")[-1]["feedback"]] == [1]
+    assert [attempt.said is None for attempt in shop.loop.attempts] == [False, True]
+    assert verify(drive.store).ok
