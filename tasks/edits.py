@@ -29,17 +29,19 @@ def edited(
     run = ToolRun(bench.drive, bench.task, profile, bench.worktree, bench.environment)
     files = sorted({path for gap in gaps for path in gap.file_paths})
     rules = {gap.rule_id for gap in gaps}
+    # the rules of some languages look like options or paths; a tool that takes none is handed none
+    takes_rules = "rules" in profile.placeholders
     options = ruff_options(bench.worktree.path, bench.drive.config.discovery.trusted_fixes)
     values = ToolValues(files=tuple(files), task=bench.task.id, ruff_options=options, request=request)
     results: list[ProcessResult] = []
     while len(results) < MOST_ROUNDS:
         try:
-            results.append(run(replace(values, rules=tuple(sorted(rules)))))
+            results.append(run(replace(values, rules=tuple(sorted(rules)) if takes_rules else ())))
         except BudgetExceeded:
             if not results:
                 raise
             break  # what the rounds before have made is paid for, and is judged as it is
-        if not (profile.deterministic and "rules" in profile.placeholders):
+        if not (profile.deterministic and takes_rules):
             break
         brought = {gap.rule_id for gap in bench.rescanner.compared(before, files).new if gap.fixable} - rules
         if not brought:

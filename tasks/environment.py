@@ -12,7 +12,7 @@ from prefect_acms.blocks.config import EnvironmentSettings
 from prefect_acms.canonical.errors import InvalidValue
 from prefect_acms.canonical.outside_errors import ToolFailed
 from prefect_acms.dao.redaction import ending
-from prefect_acms.tasks.isolation import Isolation, result_outside
+from prefect_acms.tasks.isolation import Isolation, result_outside, rust_toolchains
 from prefect_acms.tasks.processes import OnOutput, ProcessResult, run_process
 from prefect_acms.tasks.scratch import scratch_folder
 
@@ -92,7 +92,13 @@ def environment_for(worktree: Path, repository_top: Path, settings: EnvironmentS
     working tree never stands in for the code under test.
     """
     interpreter = _interpreter(repository_top, settings)
-    return Environment(interpreter, _variables(worktree, interpreter))
+    variables = _variables(worktree, interpreter)
+    if (repository_top / "package.json").is_file():
+        # what the setup has installed, behind what the machine has: it can't stand in for git, say
+        variables["PATH"] += f"{os.pathsep}{worktree / 'node_modules/.bin'}"
+    if (toolchains := rust_toolchains()) is not None:
+        variables["RUSTUP_HOME"] = str(toolchains)
+    return Environment(interpreter, dict(sorted(variables.items())))
 
 
 def run_setup(

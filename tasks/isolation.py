@@ -129,9 +129,16 @@ def isolation_of(
     programs = (Path(folder) for folder in search_path.split(os.pathsep) if Path(folder).is_absolute())
     prefixes = (prefix for interpreter in interpreters for prefix in _prefixes(interpreter))
     named = (path.expanduser() for path in settings.readable)
-    wanted = dict.fromkeys((*programs, *prefixes, *_own_code(), *named, *_SHOWN_OF_SOCKETS, git_folder))
+    rust = filter(None, (rust_toolchains(),))
+    wanted = dict.fromkeys((*programs, *prefixes, *rust, *_own_code(), *named, *_SHOWN_OF_SOCKETS, git_folder))
     shown = tuple(path for path in wanted if path.exists() and _is_below(path, hidden))
     return Isolation(worktree, hidden, shown, tuple(stand_ins))
+
+
+def rust_toolchains() -> Path | None:
+    """Where rustup keeps compilers, which its programs look up in a home that tools don't have; none: no rustup."""
+    place = Path(os.environ.get("RUSTUP_HOME") or "~/.rustup").expanduser()
+    return place if (place / "toolchains").is_dir() else None
 
 
 def result_outside(result: ProcessResult, argv: Sequence[str]) -> ProcessResult:

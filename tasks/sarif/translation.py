@@ -13,9 +13,10 @@ from pydantic import JsonValue
 
 from prefect_acms.canonical.gap import GapSeverity
 from prefect_acms.tasks.anchors import CODE, anchor
+from prefect_acms.tasks.code_context import CodeContext
 from prefect_acms.tasks.fingerprints import Fingerprinter, fingerprint
 from prefect_acms.tasks.gaps import Gap
-from prefect_acms.tasks.sarif.columns import LINE_ENDS, lines_of
+from prefect_acms.tasks.sarif.columns import LINE_ENDS, characters, lines_of
 from prefect_acms.tasks.sarif.edits import BOM, Edit, edits_of, replacements_of
 from prefect_acms.tasks.sarif.fixing import EDITS
 from prefect_acms.tasks.sarif.messages import text_of
@@ -56,6 +57,7 @@ class Translator:
         self._root = root
         self._asked = {name.lower(): name for name in asked}
         self._text = cache(self._read)
+        self._context = CodeContext(root)
         self._numbered = Fingerprinter()
 
     def gaps(self, findings: Iterable[Finding], places: Mapping[str, Places]) -> Iterator[tuple[Finding, Gap]]:
@@ -71,7 +73,7 @@ class Translator:
         source = self._asked.get(finding.tool.lower(), SARIF)
         lines = self._lines(finding)
         path = paths[0] if paths else ""
-        code = _rows(self._text(path) or "")[lines[0] - 1 : lines[1]] if lines else []
+        code = self._code(finding, path) if lines and self._text(path) is not None else []
         rule = _printable(finding.rule_id)
         if source != SARIF or not identity:
             name = self._numbered.next(rule, path, code or [finding.message])
@@ -92,6 +94,22 @@ class Translator:
             fixable=bool(edits),
             details=_details(finding, self._anchor(path, lines), edits),
         )
+
+    def _code(self, finding: Finding, path: str) -> list[str]:
+        """The code at the first place of a finding, as every other source takes it for its fingerprints."""
+        region = next(place.region for place in finding.places if place.path)
+        if "startColumn" not in region or "endColumn" not in region:
+            first, _ = self._lines(finding) or (1, 1)
+            return self._context.of(path, first)
+        rows, kind = _rows(self._text(path) or ""), finding.column_kind
+        ends = (
+            (region["startLine"], region["startColumn"]),
+            (region.get("endLine", region["startLine"]), region["endColumn"]),
+        )
+        (row, start), (last, end) = (
+            (line, characters(rows[line - 1] if line <= len(rows) else "", column - 1, kind)) for line, column in ends
+        )
+        return self._context.of(path, row, start, (last, max(0, end - 1)))
 
     def _read(self, path: str) -> str | None:
         try:

@@ -42,6 +42,11 @@ def test_the_shipped_tools_are_known_and_say_what_they_are_for() -> None:
         "ruff-fix-unsafe": ((TaskKind.IMPLEMENTATION,), Tier.HIGH, True, True),
         "ruff-format": ((TaskKind.IMPLEMENTATION,), Tier.LOW, True, True),
         "sarif-fix": ((TaskKind.IMPLEMENTATION,), Tier.MEDIUM, True, True),
+        "eslint-fix": ((TaskKind.IMPLEMENTATION,), Tier.MEDIUM, True, True),
+        "prettier": ((TaskKind.IMPLEMENTATION,), Tier.LOW, True, True),
+        "gofmt": ((TaskKind.IMPLEMENTATION,), Tier.LOW, True, True),
+        "rustfmt": ((TaskKind.IMPLEMENTATION,), Tier.LOW, True, True),
+        "clippy-fix": ((TaskKind.IMPLEMENTATION,), Tier.MEDIUM, True, True),
     }
 
 
@@ -84,8 +89,8 @@ def test_capable_tools_have_every_capability_and_are_safe_enough() -> None:
         return [one.tool_id for one in toolbox.capable(required, ceiling=ceiling) if not one.ai]
 
     assert names("implementation", "python") == ["ruff-annotate", "ruff-fix", "ruff-format"]
-    assert names("implementation", "lint", ceiling=Tier.HIGH) == ["ruff-fix", "ruff-fix-unsafe"]
-    assert names("implementation", ceiling=Tier.LOW) == ["ruff-format"]
+    assert names("implementation", "python", "lint", ceiling=Tier.HIGH) == ["ruff-fix", "ruff-fix-unsafe"]
+    assert names("implementation", ceiling=Tier.LOW) == ["gofmt", "prettier", "ruff-format", "rustfmt"]
     assert names("implementation", "cobol") == []
 
 
