@@ -21,12 +21,12 @@ from warm_program import Ended, WarmProgram, warm_program
 
 from prefect_acms.blocks.ai import AiSettings
 from prefect_acms.blocks.guardrails import GuardrailSettings
-from prefect_acms.blocks.tool_spec import Tier
 from prefect_acms.tasks.ai.disclosure import Disclosure
 from prefect_acms.tasks.ai.handover import PROGRAM, session_variables
 from prefect_acms.tasks.ai.prompts import EDITOR, FINDER
 from prefect_acms.tasks.ai.scanning import ScanRequest
 from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.profiles import load_profiles
 from prefect_acms.tasks.review_policy import Maker, facts_of, review_reasons, validated_under
 from prefect_acms.tasks.tool_requests import Feedback, ToolRequest
 
@@ -180,7 +180,7 @@ def _judged(place: Place) -> str:
     if attack.ends == "judged":
         return " ".join(violation.rule for violation in validation.violations)
     assert validation.ok, validation.violations
-    maker = Maker("ai-edit", Tier.MEDIUM, ai_made=True)
+    maker = Maker.of(load_profiles().get("ai-edit"))
     after = worktree.apply(diff)
     facts = facts_of(validation, maker, repository=repository, before=base, after=after, gates=(), judging=())
     reasons = review_reasons(guardrails, facts)
