@@ -62,12 +62,14 @@ def store_attempt(  # noqa: PLR0917  # all six are always needed
 ) -> FixLoop:
     """Store what a tool has made, before it is judged: whoever drives the run then goes on from there."""
     patch = stored_capture(dao, bench, diff)
+    # a tool without a model deletes by its rule, where its pattern lets it, and the proof says what that is worth
+    kept_files = bench.files if profile.ai else frozenset()
     made = Attempt(
         tool_id=profile.tool_id,
         patch_id=patch.id,
         sha256=patch.sha256 if diff else None,
         exit_code=result.exit_code,
-        claim=unfounded_claim(profile.tool_id, result.exit_code, result.stdout, diff, bench.files),
+        claim=unfounded_claim(profile.tool_id, result.exit_code, result.stdout, diff, kept_files),
     )
     return kept_loop(dao, bench, loop.with_attempt(made))
 

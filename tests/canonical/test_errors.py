@@ -10,7 +10,14 @@ from string import Formatter
 import pytest
 
 from prefect_acms.canonical import errors, outside_errors
-from prefect_acms.canonical.errors import AcmsError, BadInput, InvalidTransition, TransitionError, UnknownName
+from prefect_acms.canonical.errors import (
+    AcmsError,
+    BadInput,
+    InvalidTransition,
+    RunUnsafe,
+    TransitionError,
+    UnknownName,
+)
 
 
 def _tree(root: type[AcmsError]) -> Iterator[type[AcmsError]]:
@@ -55,8 +62,8 @@ def test_an_error_survives_pickling(kind: type[AcmsError]) -> None:
 
 @every_error
 def test_bad_input_exits_2_and_everything_else_1(kind: type[AcmsError]) -> None:
-    """The exit code says whether the caller can mend it."""
-    assert kind.exit_code == (2 if issubclass(kind, BadInput) else 1)
+    """The exit code says whether the caller can mend it; that of a run which can't be trusted is that of quarantine."""
+    assert kind.exit_code == (2 if issubclass(kind, BadInput) else 3 if kind is RunUnsafe else 1)
 
 
 @every_error
