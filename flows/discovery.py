@@ -61,6 +61,7 @@ def scan_base(run_id: str, epoch: int) -> DiscoveryResult:
         timeout_sec=drive.config.gates.timeout_sec,
         ai=drive.config.ai,
         budget=SourceBudget(drive.budgets, run_id),
+        learnt=drive.learnt,
     )
     try:
         with clean_errors(), drive.watching():

@@ -187,6 +187,11 @@ class Drive:
         return self.worktrees / str(self.epoch) / key
 
     @property
+    def learnt(self) -> Path:
+        """Where sources keep what makes their next scans faster; it goes with the worktrees."""
+        return self.worktree("learnt")
+
+    @property
     def result_ref(self) -> str:
         """The branch on which everything that passed ends up."""
         return f"refs/heads/acms/{self.run_id}"

@@ -56,6 +56,7 @@ class Rescanner:
             known=self.known,
             ai=self.drive.config.ai,
             budget=SourceBudget(self.drive.budgets, self.drive.run_id),
+            learnt=self.drive.learnt,
         )
         with self.drive.watching():
             answers = {source.name: source.discover(scan) for source in load_sources(self.sources)}

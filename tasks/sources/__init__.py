@@ -38,7 +38,9 @@ class Scan:
 
     `files` limits the answer to gaps of these files, as the proof of a patch needs it; a source must then say all it
     would say of them otherwise, with the same fingerprints. `known` are the gaps that such a proof is about, for a
-    source that would not find the same twice; `ai` and `budget` are for one that asks a model.
+    source that would not find the same twice; `ai` and `budget` are for one that asks a model. `learnt` is a folder of
+    the run, which may not be there yet: what a source leaves in it while it looks at the base commit may make its
+    proofs faster. A proof only reads it, since what it looks at is not trusted yet.
     """
 
     root: Path
@@ -49,6 +51,7 @@ class Scan:
     known: tuple[Gap, ...] = ()
     ai: AiSettings = field(default_factory=AiSettings)
     budget: Reserving | None = None
+    learnt: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.pytest_runs import python_files
 from prefect_acms.tasks.scratch import scratch_folder
 from prefect_acms.tasks.sources import Discovered, Scan
+from prefect_acms.tasks.sources.mypy_cache import MypyCache
 from prefect_acms.tasks.sources.program import Program, relative_path
 from prefect_acms.tasks.sources.python_target import read_ini, read_table
 
@@ -95,8 +96,12 @@ def _findings(mypy: Program, options: tuple[str, ...]) -> list[dict[str, Any]]:
             said.append(line)
 
     with scratch_folder() as folder:
-        cache = ("--cache-dir", str(folder))
-        done = mypy.run((*options, *cache), good=(CLEAN, ERRORS, BLOCKED), writable=(folder,), on_output=hear)
+        cache = MypyCache(mypy.scan)
+        cache.put_into(folder)
+        done = mypy.run(
+            (*options, "--cache-dir", str(folder)), good=(CLEAN, ERRORS, BLOCKED), writable=(folder,), on_output=hear
+        )
+        cache.keep(folder)
     try:
         found: list[dict[str, Any]] = [json.loads(line) for line in said]
     except ValueError as error:

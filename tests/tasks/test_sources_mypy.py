@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,37 @@ def test_a_configuration_that_cannot_be_followed_fails_the_source(
 ) -> None:
     with pytest.raises(SourceFailed, match="nowhere"):
         found(scan_of(make_repository({"pyproject.toml": f"[tool.mypy]\n{setting}\n", "a.py": "x = 1\n"})))
+
+
+def test_a_proof_begins_with_what_was_learnt_of_the_base_and_adds_nothing_to_it(
+    make_repository: MakeRepository, scan_of: ScanOf, tmp_path: Path
+) -> None:
+    """It finds what a mypy finds that knows nothing, in the file that was changed and in those that use it."""
+    top = make_repository({"shop.py": SHOP, "till.py": "from shop import price\n\ntotal: int = price('')\n"})
+    learnt = tmp_path / "learnt"
+    found(replace(scan_of(top), learnt=learnt))
+    before = {path: hashlib.sha256(path.read_bytes()).digest() for path in learnt.rglob("*") if path.is_file()}
+    (top / "shop.py").write_text(SHOP.replace('"free"', "3").replace("-> int", "-> str"))
+    proof = scan_of(top, ("shop.py", "till.py"))
+    warm = found(replace(proof, learnt=learnt))
+    assert {(gap.file_paths, gap.rule_id) for gap in warm} == {
+        (("shop.py",), "return-value"),
+        (("till.py",), "assignment"),
+    }
+    assert warm == found(proof)
+    assert {path: hashlib.sha256(path.read_bytes()).digest() for path in learnt.rglob("*") if path.is_file()} == before
+    assert before
+
+
+def test_a_link_in_what_was_learnt_is_not_followed(
+    make_repository: MakeRepository, scan_of: ScanOf, tmp_path: Path
+) -> None:
+    """A plugin of the repository's may have made it, to be shown what it leads to."""
+    secret, learnt = tmp_path / "secret", tmp_path / "learnt"
+    secret.write_text("key")
+    plugin = "import os, sys\n"
+    plugin += f"os.symlink({str(secret)!r}, sys.argv[sys.argv.index('--cache-dir') + 1] + '/link')\n"
+    plugin += "from mypy.plugin import Plugin\n\n\ndef plugin(version: str) -> type[Plugin]:\n    return Plugin\n"
+    files = {"mypy.ini": "[mypy]\nplugins = ./links.py\n", "links.py": plugin, "shop.py": SHOP}
+    found(replace(scan_of(make_repository(files)), learnt=learnt))
+    assert [path.is_symlink() for path in learnt.rglob("link")] == [True]
