@@ -84,6 +84,11 @@ class BudgetDao(Dao[BudgetEntryRow]):
         ended = {"settled_at": now, "updated_at": now, "version": BudgetEntryRow.version + 1, "info": info}
         self._do(update(BudgetEntryRow).where(BudgetEntryRow.id == entry_id).values(**ended, **_columns(amount)))
 
+    def release(self, entry_id: str) -> None:
+        """Give back what was set aside for a call that was not made; one that was given up with its driver stays so."""
+        if self.get(entry_id).settled_at is None:
+            self.settle(entry_id, Amount())
+
     def give_up(self, run_id: str) -> None:
         """Settle what a driver before has left open: its calls count as runs, what else they used up nobody knows."""
         now = self._now()

@@ -70,6 +70,8 @@ def _numbers(summary: Summary) -> Table:
         table.add_row("", Text(f"… {count(len(summary.reasons) - MOST_REASONS, 'more reason')}", style="dim"))
     if counts.open:
         table.add_row(str(counts.open), "left open")
+    for sentence in summary.over_budget:
+        table.add_row("", Text(f"over budget: {one_line(sentence)}", style="yellow"))
     if summary.cost.asked_models:
         table.add_row(dollars(summary.cost.usd), Text(f"models: {cost_told(summary.cost)}"))
     return table

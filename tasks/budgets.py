@@ -100,7 +100,7 @@ class Budgets:
         finally:
             if not reservation.is_settled:
                 with self.store.begin() as dao:
-                    dao.budgets.settle(reservation.entry_id, Amount())
+                    dao.budgets.release(reservation.entry_id)
 
     def settle(self, reservation: Reservation, usage: Usage | None, wall_sec: float) -> None:
         """Count what a call has used up; what has no known price counts as what was set aside for it."""

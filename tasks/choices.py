@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from prefect_acms.blocks.tool_spec import Tier, ToolSpec
+from prefect_acms.canonical.errors import GuardrailViolation
+from prefect_acms.canonical.outside_errors import ToolUnavailable
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.bench import Bench
+from prefect_acms.tasks.codemods.files import PREFIX
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.guardrails import check_task
 from prefect_acms.tasks.routing import ROUTINGS, Decision, Router, complexity_of, risk_of
@@ -38,6 +41,23 @@ def chosen_tool(bench: Bench, gaps: Collection[Gap] | None = None, *, tried: Col
     with drive.begin() as dao:
         dao.tasks.change(task.id, tool_id=profile.tool_id, metadata={ROUTINGS: routings})
     return profile
+
+
+def next_tool(bench: Bench, gaps: Collection[Gap], tried: Collection[str]) -> ToolSpec | None:
+    """The next tool of the cascade; none where no tool that asks a model is left, as there is no cascade then.
+
+    Behind a codemod there is one all the same: the tools that its gaps had before.
+    """
+    toolbox = bench.drive.toolbox
+    with bench.drive.reading() as dao:
+        offered = decisions_of(dao.tasks.get(bench.task.id))[0].offered
+    asks_model = any(toolbox.get(name).ai for name in offered if name in toolbox and name not in tried)
+    if not asks_model and not any(name.startswith(PREFIX) for name in tried):
+        return None
+    try:
+        return chosen_tool(bench, gaps, tried=tried)
+    except (ToolUnavailable, GuardrailViolation):
+        return None
 
 
 def decisions_of(task: TaskRow) -> tuple[Decision, ...]:

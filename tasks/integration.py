@@ -9,9 +9,8 @@ from typing import Any
 from tenacity import Retrying
 
 from prefect_acms.blocks.tool_spec import ToolSpec
-from prefect_acms.canonical.errors import AcmsError, BudgetExceeded, GuardrailViolation
+from prefect_acms.canonical.errors import AcmsError, BudgetExceeded
 from prefect_acms.canonical.events import Notice
-from prefect_acms.canonical.outside_errors import ToolUnavailable
 from prefect_acms.canonical.patch import PatchState
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.tasks.admission import Gatekeeper
@@ -19,7 +18,7 @@ from prefect_acms.tasks.anti_patterns import HALLUCINATED_SUCCESS, unfounded_cla
 from prefect_acms.tasks.attempts import Finished
 from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.captures import REDACTED, drop_entry, stored_capture
-from prefect_acms.tasks.choices import chosen_tool, decisions_of
+from prefect_acms.tasks.choices import next_tool
 from prefect_acms.tasks.commits import commit_kept
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.edits import edited
@@ -72,6 +71,11 @@ def store_attempt(  # noqa: PLR0917  # all six are always needed
         claim=unfounded_claim(profile.tool_id, result.exit_code, result.stdout, diff, kept_files),
     )
     return kept_loop(dao, bench, loop.with_attempt(made))
+
+
+def failed_attempt(profile: ToolSpec, error: AcmsError) -> Attempt:
+    """A run of a tool that did not come to its end."""
+    return Attempt(tool_id=profile.tool_id, said=plain_said("refusal", str(error)))
 
 
 def finished_of(rejected: Sequence[Mapping[str, Any]]) -> Finished:
@@ -170,7 +174,7 @@ class Integration:
         match move.step:
             case Step.AGAIN:
                 return self._made_again(self._profile, stricter=move.stricter)
-            case Step.NEXT_TOOL if profile := self._next_tool():
+            case Step.NEXT_TOOL if profile := next_tool(self.bench, self._present, self.loop.tried):
                 return self._made_again(profile, stricter=self.loop.lies > 0)
             case Step.QUARANTINE:
                 lies = count(self.loop.lies, "success", "successes")
@@ -183,18 +187,6 @@ class Integration:
         because = f"; {self.loop.last.tool_id} {move.because}" if move.because else ""
         said = self.loop.last.said
         return f"{said.reason if said else ''}{because}"
-
-    def _next_tool(self) -> ToolSpec | None:
-        """The next tool of the cascade; none where no tool that asks a model is left, as there is no cascade then."""
-        toolbox, loop = self.bench.drive.toolbox, self.loop
-        with self.bench.drive.reading() as dao:
-            offered = decisions_of(dao.tasks.get(self.bench.task.id))[0].offered
-        if not any(toolbox.get(name).ai for name in offered if name in toolbox and name not in loop.tried):
-            return None
-        try:
-            return chosen_tool(self.bench, self._present, tried=loop.tried)
-        except (ToolUnavailable, GuardrailViolation):
-            return None
 
     @property
     def _present(self) -> tuple[Gap, ...]:
@@ -222,8 +214,7 @@ class Integration:
             if stops_run(error):
                 raise
             bench.worktree.reset()
-            failed = Attempt(tool_id=profile.tool_id, said=plain_said("refusal", str(error)))
-            self._keep(self.loop.with_attempt(failed))
+            self._keep(self.loop.with_attempt(failed_attempt(profile, error)))
             return None
         self.fresh = bench.worktree.capture()
         with bench.drive.begin() as dao:

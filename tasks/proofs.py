@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prefect_acms.canonical.errors import BudgetExceeded
 from prefect_acms.canonical.outside_errors import SourceFailed
 from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.fingerprints import Comparison
@@ -55,13 +56,16 @@ class Proof:
 
 
 def prove(bench: Bench, before: Sequence[Gap], files: Sequence[str], tree: str) -> Proof:
-    """Ask the sources about the patched files, and compare with what they said `before` the patch."""
+    """Ask the sources about the patched files, and compare with what they said `before` the patch.
+
+    Where a source fails, or there is no budget to ask it, the patch is not proved, and is kept as any such patch.
+    """
     touched = frozenset(files)
     earlier = tuple(gap for gap in before if touched.intersection(gap.file_paths))
     rescanner = bench.rescanner
     try:
         rescan = rescanner.asked(touched)
-    except SourceFailed as error:
+    except (SourceFailed, BudgetExceeded) as error:
         return Proof(tree, tuple(files), earlier, problem=str(error))
     return Proof(tree, tuple(files), earlier, rescan, rescanner.between(earlier, rescan.gaps))
 

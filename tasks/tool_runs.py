@@ -52,10 +52,7 @@ class ToolRun:
         breakers = ToolBreakers(self.drive.store, self.drive.config.resilience)
         with _SLOTS.taken(self.profile), self._reserved() as held, scratch_folder() as told:
             usage_file = told / "usage.json"
-            result = breakers.call(
-                self.profile.tool_id, lambda: self._process(values, held.granted.wall_sec, usage_file)
-            )
-            held.settle(usage_of(self.profile, result, usage_file), result.duration_sec)
+            result = breakers.call(self.profile.tool_id, lambda: self._process(values, held, usage_file))
         self._count(result)
         if result.timed_out:
             raise ToolTimedOut(tool=self.profile.tool_id, seconds=f"{result.duration_sec:.0f}")
@@ -69,8 +66,11 @@ class ToolRun:
             run_id=self.drive.run_id, task_id=self.task.id, tool_id=self.profile.tool_id, estimate=estimate
         )
 
-    def _process(self, values: ToolValues, timeout_sec: float, usage_file: Path) -> ProcessResult:
-        """Run the tool with a row of its own for the process, from before it is spawned until it is gone."""
+    def _process(self, values: ToolValues, held: Reservation, usage_file: Path) -> ProcessResult:
+        """Run the tool with a row of its own for the process, from before it is spawned until it is gone.
+
+        What it has used up counts as soon as it is gone: a driver that has lost its run has spent it all the same.
+        """
         session = variables_for(self.profile, self.drive.config.ai, self.worktree.path)
         with self.drive.begin() as dao:
             process = dao.uet_workers.create(
@@ -83,10 +83,11 @@ class ToolRun:
                     worktree=self.worktree.path,
                     environment=self.environment.with_variables(**session),
                     values=values,
-                    timeout_sec=timeout_sec,
+                    timeout_sec=held.granted.wall_sec,
                     on_start=lambda pid: self._started(process.id, pid),
                     usage_file=usage_file,
                 )
+            held.settle(usage_of(self.profile, result, usage_file), result.duration_sec)
         except BaseException:
             self._end_process(process.id, crashed=True)
             raise

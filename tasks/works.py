@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from prefect_acms.blocks.tool_spec import TaskKind
+from prefect_acms.canonical.outside_errors import ToolFailed
+from prefect_acms.dao.patches import PatchRow
 from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.attempts import Executed, Finished
 from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.captures import captured_patch, landed_already, start_over
-from prefect_acms.tasks.choices import chosen_tool
+from prefect_acms.tasks.choices import chosen_tool, next_tool
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.edits import edited
-from prefect_acms.tasks.fix_loop import FixLoop
-from prefect_acms.tasks.integration import Integration, finished_of, request_of, store_attempt
+from prefect_acms.tasks.faults import stops_run
+from prefect_acms.tasks.fix_loop import Attempt, FixLoop
+from prefect_acms.tasks.integration import (
+    Integration,
+    failed_attempt,
+    finished_of,
+    kept_loop,
+    request_of,
+    store_attempt,
+)
 from prefect_acms.tasks.preparation import baseline_of
+from prefect_acms.tasks.retries import is_retryable
 from prefect_acms.tasks.tool_runs import ToolRun
 from prefect_acms.tasks.tools import ToolValues
 
@@ -29,18 +40,33 @@ def analyse(drive: Drive, task: TaskRow) -> Executed:
 
 
 def implement(drive: Drive, task: TaskRow) -> Executed:
-    """Let a tool work on the gaps that are still there, and capture what it did as a diff."""
+    """Let a tool work on the gaps that are still there, and capture what it did as a diff.
+
+    One that fails, and has no retry left, hands the task on to the next tool of the cascade, where there is one.
+    """
     bench = Bench.of(drive, task)
     before = bench.rescanner.found(bench.files)
     present = bench.rescanner.between(bench.gaps, before).kept
     if not present:
         return Executed(0, lambda: Finished(metadata={"present": []}))
-    profile = chosen_tool(bench, present)
-    result = edited(bench, profile, present, before, request_of(bench, present))
+    profile, loop = chosen_tool(bench, present), FixLoop()
+    while True:
+        try:
+            result = edited(bench, profile, present, before, request_of(bench, present, loop))
+            break
+        except ToolFailed as error:
+            if stops_run(error) or (is_retryable(error) and task.retry_count < task.max_retries):
+                raise
+            loop = loop.with_attempt(failed_attempt(profile, error))
+            following = next_tool(bench, present, loop.tried)
+            if following is None:
+                raise
+            profile = following
+            bench.worktree.reset()
     diff = bench.worktree.capture()
 
     def store(dao: UnitOfWork) -> None:
-        store_attempt(dao, bench, FixLoop(), profile, result, diff)
+        store_attempt(dao, bench, loop, profile, result, diff)
 
     return Executed(
         result.exit_code,
@@ -57,11 +83,26 @@ def integrate_again(drive: Drive, task: TaskRow) -> Finished:
         return Finished(metadata={"present": []})
     if landed_already(drive, task):
         return finished_of(task.info.get("rejected", ()))
+    bench = Bench.of(drive, task, captured.base_commit)
     loop = FixLoop.of(task)
+    if not loop.attempts:
+        loop = _adopted(bench, captured)
     if loop.last.said is None:
         start_over(drive, task, but=loop.entries)
-    bench = Bench.of(drive, task, captured.base_commit)
     return Integration.of(bench, bench.rescanner.found(bench.files)).finished()
+
+
+def _adopted(bench: Bench, captured: PatchRow) -> FixLoop:
+    """The loop of a task of which a version without fix loop has stored nothing but the patch."""
+    task = bench.task
+    made = Attempt(
+        tool_id=task.tool_id or "",
+        patch_id=captured.id,
+        sha256=captured.sha256 if captured.content else None,
+        exit_code=task.exit_code or 0,
+    )
+    with bench.drive.begin() as dao:
+        return kept_loop(dao, bench, FixLoop().with_attempt(made))
 
 
 def verify(drive: Drive, task: TaskRow) -> Executed:

@@ -69,7 +69,8 @@ def cost_told(cost: CostRecord) -> str:
     if cost.usd_per_accepted is None:
         told.append("no patch accepted")
     else:
-        told.append(f"{dollars(cost.usd_per_accepted)} an accepted patch ({cost.accepted})")
+        least = "at least " if cost.unpriced else ""
+        told.append(f"{least}{dollars(cost.usd_per_accepted)} an accepted patch ({cost.accepted})")
     return ", ".join(told)
 
 

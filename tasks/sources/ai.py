@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -78,12 +77,9 @@ def _asked(scan: Scan, request: ScanRequest, tokens: int) -> tuple[Gap, ...]:
     """The answer to one request, paid for out of the budget; raises SourceFailed, and BudgetExceeded."""
     with scratch_folder() as folder, _reserved(scan, tokens) as reservation:
         granted = reservation.granted.wall_sec if reservation else 0.0
-        began = time.monotonic()
-        try:
-            result = _run(scan, request, folder, min(scan.timeout_sec, granted or scan.timeout_sec))
-        finally:
-            if reservation is not None:
-                reservation.settle(_usage(folder), time.monotonic() - began)
+        result = _run(scan, request, folder, min(scan.timeout_sec, granted or scan.timeout_sec))
+        if reservation is not None:
+            reservation.settle(_usage(result, folder), result.duration_sec)
         return _answer(result, folder)
 
 
@@ -114,11 +110,13 @@ def _run(scan: Scan, request: ScanRequest, folder: Path, timeout_sec: float) -> 
     )
 
 
-def _usage(folder: Path) -> Usage:
+def _usage(result: ProcessResult, folder: Path) -> Usage | None:
+    """What the model has used up; None if nobody knows, as the program was killed while it was asked."""
     try:
         return Usage.model_validate_json((folder / USAGE).read_bytes())
-    except (OSError, ValidationError):  # it ended before it asked anything
-        return Usage()
+    except (OSError, ValidationError):
+        was_killed = result.timed_out or result.exit_code < 0
+        return None if was_killed else Usage()  # it ended by itself before it asked anything
 
 
 def _answer(result: ProcessResult, folder: Path) -> tuple[Gap, ...]:

@@ -18,6 +18,7 @@ from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.attempts import perform
 from prefect_acms.tasks.driving import Drive, release_run
 from prefect_acms.tasks.fix_loop import FixLoop
+from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.works import implement, integrate_again
 
 FILES = {"a.py": "A = 1\n", "b.py": "B = 1\n"}
@@ -87,7 +88,14 @@ class Looped:
     """A run with one task that robots work on; its gate objects to a file with `BAD` in it, and names the line."""
 
     def __init__(
-        self, folder: Path, url: str, robots: Robots, *, gate: str = "! grep -n BAD *.py", **settings: Any
+        self,
+        folder: Path,
+        url: str,
+        robots: Robots,
+        *,
+        gate: str = "! grep -n BAD *.py",
+        gap: Gap | None = None,
+        **settings: Any,
     ) -> None:
         self.robots = robots
         patterns = folder / "patterns.toml"
@@ -99,7 +107,7 @@ class Looped:
             "execution": ExecutionSettings(tool_files=(patterns,), profiles=robots.profiles),
         }
         self.drive = started_run(repository_of(folder / "shop", FILES), url, **{**given, **settings})
-        gap = a_gap("x", "a.py", source="elsewhere")
+        gap = gap or a_gap("x", "a.py", source="elsewhere")
         task = a_task(KEY, [gap], kind=TaskKind.IMPLEMENTATION, pattern_id="robots", max_retries=0)
         self.planned = Planned(self.drive, a_plan(self.drive, [task], [gap]))
 

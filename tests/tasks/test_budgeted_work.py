@@ -12,10 +12,10 @@ import pytest
 from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
 
 from prefect_acms.blocks.budget import BudgetLimits, BudgetSettings
-from prefect_acms.blocks.config import DiscoverySettings, EnvironmentSettings, ResilienceSettings
+from prefect_acms.blocks.config import DiscoverySettings, EnvironmentSettings, IsolationMode, ResilienceSettings
 from prefect_acms.blocks.tool_spec import TaskKind, ToolSpec
 from prefect_acms.canonical.budget import Amount
-from prefect_acms.canonical.errors import BudgetExceeded
+from prefect_acms.canonical.errors import BudgetExceeded, Superseded
 from prefect_acms.canonical.outside_errors import ToolUnavailable
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.attempts import Executed, Finished, Work, perform
@@ -120,6 +120,22 @@ def test_what_a_tool_says_of_its_use_is_what_counts(tmp_path: Path, canonical_ur
     assert [entry.amount.usd for entry in entries] == [Decimal("0.0035")] * 2
     assert entries[0].info == {**used, "cached_tokens": 0, "is_priced": True}
     assert entries[0].task_id == task.id
+
+
+def test_what_a_superseded_driver_has_spent_is_spent(tmp_path: Path, canonical_url: str) -> None:
+    """Another driver takes the run over while a model works: what it has used up counts, and no run of it is lost."""
+    planned = _planned(tmp_path, canonical_url, BudgetSettings(call_tokens=60))
+    drive, task = planned.drive, planned.running(KEY)
+    takes_over = (
+        "from prefect_acms.dao.store import open_store\n"
+        f"with open_store({drive.store.url!r}).begin() as dao: dao.runs.take_over({drive.run_id!r})"
+    )
+    tree, _ = _workplace(drive)
+    bare = environment_for(tree.path, drive.repository.top, EnvironmentSettings(isolation=IsolationMode.OFF))
+    with pytest.raises(Superseded):
+        _running(drive, _tool(takes_over, ai=True), (tree, bare))(task)
+    spent, reserved = _spent(drive)
+    assert (spent.tool_runs, spent.tokens, reserved) == (1, 60, Amount())
 
 
 def test_what_was_paid_for_is_judged_though_there_is_no_room_for_more(tmp_path: Path, canonical_url: str) -> None:

@@ -7,16 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from driven import a_gap, repository_of
 from looping import FILES, KEY, Looped, Robots, done, killed_driver
 
+from prefect_acms.blocks.ai import AiSettings
+from prefect_acms.blocks.budget import BudgetLimits, BudgetSettings
+from prefect_acms.blocks.config import DiscoverySettings, EnvironmentSettings, ExecutionSettings, IsolationMode
 from prefect_acms.blocks.fix_loop import FixLoopSettings
 from prefect_acms.blocks.guardrails import GuardrailSettings, ReviewSettings
+from prefect_acms.canonical.task import TaskTrigger
 from prefect_acms.dao.audit import verify
+from prefect_acms.tasks.ai.scanning import identities
 from prefect_acms.tasks.anti_patterns import says_failure, unfounded_claim
+from prefect_acms.tasks.choices import decisions_of
+from prefect_acms.tasks.discovery import discover
 from prefect_acms.tasks.driving import drive_run, release_run
+from prefect_acms.tasks.environment import environment_for
 from prefect_acms.tasks.feedback import signature_of
 from prefect_acms.tasks.quarantine import kept_ref
 from prefect_acms.tasks.recovery import recover
+from prefect_acms.tasks.sources import Scan
+from prefect_acms.tasks.works import implement
 
 
 def writes(text: str, path: str = "a.py", **more: Any) -> dict[str, Any]:
@@ -97,6 +108,105 @@ def test_after_the_cheap_model_the_strong_one_has_its_turn(tmp_path: Path, canon
     assert len(robots.asked("cheap")) == 1
     assert robots.seen("strong") == [{"a.py": FILES["a.py"]}]
     assert [one["kind"] for one in robots.asked("strong")[0]["feedback"]] == ["tests"]
+
+
+def test_a_tool_that_fails_hands_the_task_on_to_the_next_one(tmp_path: Path, canonical_url: str) -> None:
+    """In its first run as in a later one; what it has left in the files is gone, and the next tool is told why."""
+    fails = {"files": {"a.py": "A = 9\n", "b.py": None}, "exit": 7}
+    robots = Robots(tmp_path, cheap=[fails], middle=[writes("A = 2  # BAD\n"), fails], strong=[writes("A = 2\n")])
+    shop = Looped(tmp_path, canonical_url, robots)
+    task = shop.done()
+    assert (task.state, task.tool_id, task.last_error) == ("completed", "strong", None)
+    assert [len(robots.asked(name)) for name in ("cheap", "middle", "strong")] == [1, 2, 1]
+    assert robots.seen("middle")[0] == robots.seen("strong")[0] == {"a.py": FILES["a.py"]}
+    assert [one["kind"] for one in robots.asked("middle")[0]["feedback"]] == ["refusal"]
+    assert [one["kind"] for one in robots.asked("strong")[0]["feedback"]] == ["refusal", "tests", "refusal"]
+    assert [decision.tool_id for decision in decisions_of(task)] == ["cheap", "middle", "strong"]
+
+
+@pytest.mark.parametrize(("first", "state"), [("codemod-x", "completed"), ("plain", "failed")])
+def test_behind_a_codemod_come_the_tools_before_it(tmp_path: Path, canonical_url: str, first: str, state: str) -> None:
+    """Also where no model is named; of other tools without a model the first one that can do it is the only one."""
+    steps: dict[str, list[dict[str, Any]]] = {first: [{}], "worker": [writes("A = 2\n")]}
+    robots = Robots(tmp_path, **steps)
+    profiles = tuple(profile.model_copy(update={"ai": False}) for profile in robots.profiles)
+    execution = ExecutionSettings(tool_files=(tmp_path / "patterns.toml",), profiles=profiles)
+    shop = Looped(tmp_path, canonical_url, robots, execution=execution)
+    assert shop.done().state == state
+    assert len(robots.asked(first)) == 1
+
+
+def test_after_the_last_tool_its_failure_is_that_of_the_task(tmp_path: Path, canonical_url: str) -> None:
+    """Nothing is stored of a task of which no tool has come to its end."""
+    robots = Robots(tmp_path, cheap=[{"exit": 7}], strong=[{"exit": 8}])
+    shop = Looped(tmp_path, canonical_url, robots)
+    task = shop.done()
+    assert task.state == "failed"
+    assert "strong" in str(task.last_error)
+    assert shop.entries == []
+
+
+def test_a_budget_ends_the_loop_and_keeps_what_was_paid_for(tmp_path: Path, canonical_url: str) -> None:
+    """The patch stays quarantined with its tree; the task says what was wrong with it, and that there is no room."""
+    robots = Robots(tmp_path, cheap=[writes("A = 2  # BAD\n")], strong=[writes("A = 2\n")])
+    budget = BudgetSettings(task=BudgetLimits(tool_runs=1))
+    shop = Looped(tmp_path, canonical_url, robots, budget=budget)
+    task = shop.done()
+    assert task.state == "failed"
+    assert "; the task's budget of 1 tool run has no room for cheap, which asks for 1 tool run" in str(task.last_error)
+    assert [len(robots.asked(name)) for name in ("cheap", "strong")] == [1, 0]
+    (entry,) = shop.entries
+    assert entry.state == "quarantined"
+    assert list(shop.drive.repository.refs(f"refs/acms/kept/{shop.drive.run_id}/")) == [kept_ref(entry)]
+
+
+def test_a_patch_for_whose_proof_there_is_no_money_is_kept(tmp_path: Path, canonical_url: str) -> None:
+    """The gap's source asks a model too, and the tool had the last call: its patch stays, unproved."""
+    (name, *_) = identities("ai-bug", "a.py", FILES["a.py"].splitlines())
+    gap = a_gap(name, "a.py", source="ai", rule_id="ai-bug")
+    robots = Robots(tmp_path, robot=[writes("A = 2\n")])
+    budget = BudgetSettings(run=BudgetLimits(tool_runs=1))
+    shop = Looped(tmp_path, canonical_url, robots, gap=gap, budget=budget, ai=AiSettings(model="openai-chat:gpt-test"))
+    task = shop.done()
+    assert task.state == "failed"
+    assert "can't be proved: the run's budget of 1 tool run has no room for ai," in str(task.last_error)
+    (entry,) = shop.entries
+    assert entry.state == "quarantined"
+    assert list(shop.drive.repository.refs(f"refs/acms/kept/{shop.drive.run_id}/")) == [kept_ref(entry)]
+
+
+def test_what_a_patch_brings_goes_back(tmp_path: Path, canonical_url: str) -> None:
+    """The gates let it through; the source of its gap finds something new, and the tool mends that in place."""
+    discovery = DiscoverySettings(sources=("ruff",), ruff_select=("D100", "F401"))
+    other = repository_of(tmp_path / "other", FILES)
+    environment = environment_for(other, other, EnvironmentSettings(isolation=IsolationMode.OFF))
+    scan = Scan(root=other, environment=environment, settings=discovery, timeout_sec=60)
+    (gap,) = (gap for gap in discover(scan, ["ruff"]).gaps if gap.file_paths == ("a.py",))
+    steps = [writes('"""A."""\n\nimport os\n\nA = 1\n'), writes('"""A."""\n\nA = 1\n')]
+    robots = Robots(tmp_path, robot=steps)
+    shop = Looped(tmp_path, canonical_url, robots, gap=gap, discovery=discovery)
+    assert shop.done().state == "completed"
+    (feedback,) = robots.asked("robot")[1]["feedback"]
+    assert feedback["kind"] == "proof"
+    assert "os" in feedback["text"]
+    assert robots.seen("robot")[1] == steps[0]["files"]
+
+
+def test_a_patch_of_a_version_without_fix_loop_is_judged(tmp_path: Path, canonical_url: str) -> None:
+    """It has stored the patch and nothing else; what a gate says of it goes back as of any."""
+    robots = Robots(tmp_path, robot=[writes("A = 2  # BAD\n"), writes("A = 2\n")])
+    shop = Looped(tmp_path, canonical_url, robots)
+    task = shop.planned.running(KEY)
+    executed = implement(shop.drive, task)
+    with shop.drive.begin() as dao:
+        executed.store(dao)
+        dao.tasks.advance(
+            task.id, TaskTrigger.EXECUTION_COMPLETED, facts={"expected_exit_codes": (0,)}, exit_code=executed.exit_code
+        )
+        dao.tasks.change(task.id, metadata={"fix_loop": {}})
+    assert done(shop.drive, task.id).state == "completed"
+    assert len(robots.asked("robot")) == 2
+    assert [attempt.exit_code for attempt in shop.loop.attempts] == [0, 0]
 
 
 def test_a_lie_is_answered_in_three_stages(tmp_path: Path, canonical_url: str) -> None:

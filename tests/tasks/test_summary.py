@@ -278,7 +278,7 @@ def test_a_run_tells_what_models_have_cost_and_what_each_patch_has(walk: Walk) -
         update={"calls": 3, "wall_sec": 4.5, "requests": 6, "input_tokens": 2700, "output_tokens": 300, "unpriced": 1}
     )
     assert told.over_budget == ("the run's budget of $1.5 has no room for ai, which asks for $1",)
-    said = "$0.50 for 3000 tokens in 6 requests, 1 call without a known price, $0.50 an accepted patch (1)"
+    said = "$0.50 for 3000 tokens in 6 requests, 1 call without a known price, at least $0.50 an accepted patch (1)"
     for report in (summary_html(told), summary_markdown(told)):
         assert said in report
         assert "no room for ai" in report
