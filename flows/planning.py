@@ -33,7 +33,7 @@ async def compile_run_plan(run_id: str, epoch: int | None = None, database_url: 
             artifacts[NARROWED] = narrowed
         artifacts["plan"] = compiled.plan.model_dump(mode="json")
         with drive.begin() as dao:
-            _store(dao, drive, compiled)
+            _store(dao, drive, compiled, narrowed)
             if narrowed is not None:
                 dao.runs.note(drive.run_id, Notice.ANTI_PATTERN_DETECTED, reason=narrowed)
             artifacts.complete(dao)
@@ -82,7 +82,7 @@ def _compiled(drive: Drive, workstreams: Sequence[Workstream], gaps: Sequence[Ga
     )
 
 
-def _store(dao: UnitOfWork, drive: Drive, compiled: Compiled) -> None:
+def _store(dao: UnitOfWork, drive: Drive, compiled: Compiled, narrowed: str | None) -> None:
     ids = {row.fingerprint: row.id for row in dao.gaps.of_run(drive.run_id)}
     for gap, reason in compiled.not_fixable:
         dao.gaps.advance(ids[gap.fingerprint], GapTrigger.NOT_FIXABLE, deferred_reason=reason)
@@ -92,7 +92,11 @@ def _store(dao: UnitOfWork, drive: Drive, compiled: Compiled) -> None:
     only_planned = drive.config.mode is Mode.PLAN_ONLY
     for key, row_id in stored.items():
         if only_planned or key not in planned:
-            reason = "plan_only: nothing is executed" if only_planned else "none of its gaps can be fixed by a tool"
+            reason = (
+                "plan_only: nothing is executed"
+                if only_planned
+                else narrowed or "none of its gaps can be fixed by a tool"
+            )
             dao.workstreams.advance(row_id, WorkstreamTrigger.DISABLED, reason=reason)
     if not only_planned:
         store_tasks(dao, drive, compiled.plan, stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -56,9 +57,28 @@ def likeness(one: Plan, other: Plan) -> float:
 
 
 def most_severe(gaps: tuple[Gap, ...], number: int) -> frozenset[str]:
-    """The fingerprints of the most severe gaps, in the order of lists among equals."""
-    ranked = sorted(gaps, key=lambda gap: (severity_order(gap.severity), gap_order(gap)))
-    return frozenset(gap.fingerprint for gap in ranked[:number])
+    """The fingerprints of the most severe gaps, in the order of lists among equals.
+
+    A gap is taken with those that have to be fixed before it, or not at all.
+    """
+    by_name = {gap.fingerprint: gap for gap in gaps}
+    kept: frozenset[str] = frozenset()
+    for gap in sorted(gaps, key=lambda gap: (severity_order(gap.severity), gap_order(gap))):
+        together = kept | _with_needs(gap, by_name)
+        if len(together) <= number:
+            kept = together
+    return kept
+
+
+def _with_needs(gap: Gap, by_name: Mapping[str, Gap]) -> frozenset[str]:
+    found: set[str] = set()
+    left = [gap.fingerprint]
+    while left:
+        name = left.pop()
+        if name in by_name and name not in found:
+            found.add(name)
+            left += by_name[name].dependencies
+    return frozenset(found)
 
 
 def _held(plan: Plan) -> frozenset[tuple[str, str]]:

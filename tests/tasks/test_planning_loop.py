@@ -110,3 +110,6 @@ def test_likeness_is_what_two_plans_share(history: History) -> None:
     assert likeness(one, other) == pytest.approx(2 / 3)
     gaps = (a_gap("p", "a.py", severity="low"), a_gap("q", "a.py"), a_gap("r", "b.py", severity="critical"))
     assert most_severe(gaps, 2) == {"r", "q"}
+    needy = (*gaps[:2], a_gap("s", "b.py", severity="critical", dependencies=("p",)))
+    assert most_severe(needy, 2) == {"s", "p"}
+    assert most_severe(needy, 1) == {"q"}
