@@ -39,7 +39,7 @@ def defer_gaps(dao: UnitOfWork, workstream_id: str, **said: Any) -> None:
     for gap in dao.gaps.of_workstream(workstream_id):
         own = tasks_of[gap.fingerprint]
         if gap.state == GapState.PLANNED:
-            errors = _errors(own) or "its task was not run"
+            errors = errors_of(own) or "its task was not run"
             dao.gaps.advance(gap.id, GapTrigger.TASK_NOT_RUN, deferred_reason=errors, **said)
         elif gap.state == GapState.IN_PROGRESS:
             trigger, reason = _left_over(gap, own, ended.error)
@@ -50,7 +50,7 @@ def _left_over(gap: GapRow, tasks: Iterable[TaskRow], workstream_error: str | No
     for rejected in _rejected(tasks):
         if set(rejected["files"]) & set(gap.file_paths):
             return GapTrigger.PATCH_QUARANTINED, f"its patch {rejected.get('fate', QUARANTINED)}: {rejected['reason']}"
-    if errors := _errors(tasks):
+    if errors := errors_of(tasks):
         return GapTrigger.TASK_FAILED, errors
     if workstream_error is not None:
         return GapTrigger.PATCH_QUARANTINED, workstream_error
@@ -61,5 +61,8 @@ def _rejected(tasks: Iterable[TaskRow]) -> list[dict[str, Any]]:
     return [rejected for task in tasks for rejected in task.info.get("rejected", ())]
 
 
-def _errors(tasks: Iterable[TaskRow]) -> str:
-    return "; ".join(task.last_error for task in tasks if task.last_error)
+def errors_of(tasks: Iterable[TaskRow]) -> str:
+    """What went wrong with some tasks; what never ran has only to tell of the others, and is left out beside them."""
+    failed = [task for task in tasks if task.last_error]
+    own = [task for task in failed if task.started_at is not None] or failed
+    return "; ".join(dict.fromkeys(task.last_error for task in own if task.last_error))

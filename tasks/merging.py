@@ -24,7 +24,7 @@ from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.dao.workstreams import WorkstreamRow
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.ending import end_patches, has_landed, landed_commit
-from prefect_acms.tasks.fates import defer_gaps, resolve_gaps
+from prefect_acms.tasks.fates import defer_gaps, errors_of, resolve_gaps
 from prefect_acms.tasks.gap_rows import gap_of
 from prefect_acms.tasks.gate_rows import Subject, judged_tree
 from prefect_acms.tasks.preparation import baseline_of, prepared_worktree
@@ -50,7 +50,7 @@ def _derive(dao: UnitOfWork, drive: Drive, workstream_id: str) -> WorkstreamRow:
     workstream = dao.workstreams.get(workstream_id)
     tasks = dao.tasks.standing(workstream_id)
     verdict = workstream_verdict(workstream.state, [Child(task.state, task.is_critical) for task in tasks])
-    errors = "; ".join(task.last_error for task in tasks if task.last_error) or "not all of its tasks could be run"
+    errors = errors_of(tasks) or "not all of its tasks could be run"
     match verdict:
         case Verdict.VALIDATING if quarantine_fails_workstream(_patches(dao, workstream_id)):
             reason = "a patch of a critical task is quarantined"

@@ -141,19 +141,32 @@ def test_what_was_merged_before_the_run_was_interrupted_is_committed(tmp_path: P
 
 
 def test_a_workstream_whose_prerequisite_failed_is_failed_without_work(tmp_path: Path, canonical_url: str) -> None:
-    """Its tasks are lost with the reason, it is blocked and then failed, and its gaps are deferred."""
+    """Its tasks are lost with the reason, it is blocked and then failed, and its gaps are deferred.
+
+    What failed is told once: a task that was lost for that has nothing to add.
+    """
     drive = started_run(repository_of(tmp_path / "repository", FILES), canonical_url, gates=GATES)
     a, b = a_gap("a", "a.py"), a_gap("b", "b.py")
-    tasks = [a_task("ws-01/one", [a]), a_task("ws-02/one", [b], "ws-01/one"), a_task("ws-02/two", [b], "ws-02/one")]
+    tasks = [
+        a_task("ws-01/one", [a]),
+        a_task("ws-01/two", [a], "ws-01/one"),
+        a_task("ws-02/one", [b], "ws-01/one"),
+        a_task("ws-02/two", [b], "ws-02/one"),
+    ]
     planned = Planned(drive, a_plan(drive, tasks, [a, b], ws_02=["ws-01"]))
     task = planned.queued("ws-01/one")
     perform(drive, task.id, lambda _claimed: Executed(0, lambda: Finished(problem="no good")))
+    lose_tasks(drive, [planned.task("ws-01/two").id], because="ws-01/one")
     settle(drive, planned.workstream("ws-01").id)
     lose_tasks(drive, [planned.task("ws-02/one").id, planned.task("ws-02/two").id], because="ws-01")
     settle(drive, planned.workstream("ws-02").id)
     assert [planned.workstream(key).state for key in ("ws-01", "ws-02")] == ["failed", "failed"]
     assert planned.task("ws-02/two").last_error == "what it needs did not end well: ws-02/one"
+    assert planned.workstream("ws-01").error == "no good"
     with drive.reading() as dao:
+        assert [gap.deferred_reason for gap in dao.gaps.of_run(drive.run_id) if gap.fingerprint == a.fingerprint] == [
+            "no good"
+        ]
         rows = [*dao.gaps.of_run(drive.run_id), *dao.tasks.of_run(drive.run_id)]
     assert [row.id for row in rows if row.state not in MACHINES[row.machine.entity].terminal] == []
 
