@@ -142,6 +142,8 @@ def parsed_json(content: bytes, path: str) -> Any:
         raise InvalidDocument(path=path, where=f"byte {error.start}", problem="not UTF-8 text") from error
     except RecursionError as error:
         raise InvalidDocument(path=path, where="document", problem="nested too deeply") from error
+    except ValueError as error:  # Python reads no number of more than 4300 digits
+        raise InvalidDocument(path=path, where="document", problem=f"not readable: {error}") from error
 
 
 def document_bytes(document: BaseModel) -> bytes:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_PLACEHOLDER = re.compile(r"\{(\d+)\}")
+_PLACEHOLDER = re.compile(r"\{(\d{1,4})\}")
 _LINK = re.compile(r"\[((?:[^\[\]\\]|\\.)+)\]\((?:\d+|[a-z]+:[^()\s]*)\)")
 _ESCAPED = re.compile(r"\\([\[\]\\])")
 

@@ -28,7 +28,10 @@ class Tree:
     def holds(self, path: str) -> bool:
         """Whether the path is a file of the tree, and no link out of it."""
         place = self.root / path
-        return place.is_file() and place.resolve().is_relative_to(self.root.resolve())
+        try:
+            return place.is_file() and place.resolve().is_relative_to(self.root.resolve())
+        except OSError:  # a name that no file system takes
+            return False
 
     def below(self, absolute: str) -> str | None:
         """The path from the top of the tree, if it is in it."""

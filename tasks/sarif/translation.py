@@ -20,7 +20,7 @@ from prefect_acms.tasks.sarif.columns import LINE_ENDS, characters, lines_of
 from prefect_acms.tasks.sarif.edits import BOM, Edit, edits_of, replacements_of
 from prefect_acms.tasks.sarif.fixing import EDITS
 from prefect_acms.tasks.sarif.messages import text_of
-from prefect_acms.tasks.sarif.places import Places
+from prefect_acms.tasks.sarif.places import Places, Tree
 from prefect_acms.tasks.sarif.reading import Finding
 
 SARIF = "sarif"
@@ -54,7 +54,7 @@ class Translator:
     """
 
     def __init__(self, root: Path, asked: Collection[str]) -> None:
-        self._root = root
+        self._root, self._tree = root, Tree(root)
         self._asked = {name.lower(): name for name in asked}
         self._text = cache(self._read)
         self._context = CodeContext(root)
@@ -98,7 +98,7 @@ class Translator:
     def _code(self, finding: Finding, path: str) -> list[str]:
         """The code at the first place of a finding, as every other source takes it for its fingerprints."""
         region = next(place.region for place in finding.places if place.path)
-        if "startColumn" not in region or "endColumn" not in region:
+        if not {"startLine", "startColumn", "endColumn"} <= region.keys():
             first, _ = self._lines(finding) or (1, 1)
             return self._context.of(path, first)
         rows, kind = _rows(self._text(path) or ""), finding.column_kind
@@ -112,8 +112,11 @@ class Translator:
         return self._context.of(path, row, start, (last, max(0, end - 1)))
 
     def _read(self, path: str) -> str | None:
+        """A file of the tree; what a link leads to outside of it is nobody's to tell."""
+        if not path or not self._tree.holds(path):
+            return None
         try:
-            return (self._root / path).read_bytes().decode("utf-8").removeprefix(BOM) if path else None
+            return (self._root / path).read_bytes().decode("utf-8").removeprefix(BOM)
         except (OSError, UnicodeDecodeError):
             return None
 

@@ -64,7 +64,7 @@ def test_what_is_not_sarif_is_refused_with_its_place(document: object, where: st
     assert len(str(refused.value)) < 400
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b"9" * 5000])
 def test_what_is_not_json_is_refused(content: bytes) -> None:
     """However it is broken."""
     with pytest.raises(InvalidDocument):
@@ -227,6 +227,28 @@ def test_a_tools_own_fingerprints_are_the_identity(scan_of: ScanOf, tmp_path: Pa
     assert found(one) != found({**one, "fingerprints": {"v1": "abd"}})
     assert found({**located(uri="app.py"), "ruleId": "R"}) != found(one)
     assert len(set(found(one, {**located(uri="web/cart.js"), **own}))) == 2
+
+
+@pytest.mark.parametrize(
+    "region", [{"startLine": 1}, {"charOffset": 0, "startColumn": 1, "endColumn": 4}], ids=["lines", "offset"]
+)
+def test_what_lies_outside_of_the_tree_is_not_read(
+    scan_of: ScanOf, shop: Path, tmp_path: Path, region: dict[str, Any]
+) -> None:
+    """Neither through a link nor by a name that is none; the finding is told all the same, and nothing of the file."""
+    (tmp_path / "outside.py").write_text("said = 'what nobody may see'\n")
+    (shop / "out.py").symlink_to(tmp_path / "outside.py")
+    path = tmp_path / "a.sarif"
+    for uri in ("out.py", "n" * 300):
+        result = located(uri=uri)
+        place = result["locations"][0]["physicalLocation"]
+        place["region"] = region
+        replaced = [{"deletedRegion": region, "insertedContent": {"text": "x"}}]
+        change = {"artifactLocation": place["artifactLocation"], "replacements": replaced}
+        path.write_text(json.dumps(log_with({**result, "fixes": [{"artifactChanges": [change]}]})))
+        (gap,) = SarifSource().discover(scan_of(path)).gaps
+        assert not gap.fixable
+        assert "nobody may see" not in gap.model_dump_json()
 
 
 def test_no_file_and_a_broken_file(scan_of: ScanOf, tmp_path: Path) -> None:
