@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,7 @@ class AcmsWorker(ProcessWorker):
         self._in_hand: set[UUID] = set()
         self._presence: Presence | None = None
         self._beating: asyncio.Task[None] | None = None
+        self._telling = threading.Lock()
 
     async def setup(self) -> None:
         """Get ready to run, and be known to the store from now on."""
@@ -132,8 +134,13 @@ class AcmsWorker(ProcessWorker):
         """Tell it in a thread, since a store may let one wait; if it refuses, the next heartbeat says it again."""
         from prefect_acms.canonical.errors import AcmsError
 
+        def tell() -> None:
+            # a heartbeat that was cancelled goes on in its thread, and the farewell has to come after it
+            with self._telling:
+                message()
+
         try:
-            await asyncio.to_thread(message)
+            await asyncio.to_thread(tell)
         except (AcmsError, OSError) as problem:
             self._logger.warning("the store was not told of this worker: %s", problem)
 
