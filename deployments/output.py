@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from prefect_acms.canonical.errors import InvalidValue
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic import BaseModel
     from rich.console import Console, RenderableType
     from rich.syntax import Syntax
@@ -103,3 +107,17 @@ def _style(state: str) -> str:
     from prefect_acms.tasks.reports.drawing import tone
 
     return STYLES.get(state) or STYLES[tone(state)]
+
+
+def emit_file(content: bytes, output: Path | None) -> None:
+    """Write an export to a file, whole or not at all, or to the standard output; raises InvalidValue for `--output`."""
+    from prefect_acms.tasks.documents import write_atomically
+
+    if output is None:
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        write_atomically(output, content)
+    except OSError as error:
+        expected = f"a file that can be written ({error.strerror})"
+        raise InvalidValue(field="--output", value=str(output), expected=expected) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +41,7 @@ def export(run: str, output: Path | None, database_url: str | None) -> None:
     """
     from prefect_acms.deployments.existing import existing_store
     from prefect_acms.deployments.lookup import find_run
-    from prefect_acms.tasks.documents import write_atomically
+    from prefect_acms.deployments.output import emit_file
     from prefect_acms.tasks.evidence import evidence_of
     from prefect_acms.tasks.evidence_file import signed_file
     from prefect_acms.tasks.evidence_keys import signer
@@ -50,14 +49,7 @@ def export(run: str, output: Path | None, database_url: str | None) -> None:
     store = existing_store(database_url)
     found = find_run(store, run)
     content = signed_file(evidence_of(store, found.id, _repository(Path(found.repo_root))), signer())
-    if output is None:
-        sys.stdout.buffer.write(content)
-        return
-    try:
-        write_atomically(output, content)
-    except OSError as error:
-        expected = f"a file that can be written ({error.strerror})"
-        raise InvalidValue(field="--output", value=str(output), expected=expected) from error
+    emit_file(content, output)
 
 
 def _repository(top: Path) -> Repository | None:

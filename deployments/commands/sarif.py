@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from prefect_acms.canonical.errors import InvalidValue
 from prefect_acms.deployments.options import FILE, database_option, json_option
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ def export(run: str, output: Path | None, database_url: str | None, *, remaining
     """
     from prefect_acms.deployments.existing import existing_store
     from prefect_acms.deployments.lookup import find_run
-    from prefect_acms.tasks.documents import write_atomically
+    from prefect_acms.deployments.output import emit_file
     from prefect_acms.tasks.run_files import repository_at
     from prefect_acms.tasks.sarif.writing import sarif_text
     from prefect_acms.tasks.summary import build_summary
@@ -46,14 +44,7 @@ def export(run: str, output: Path | None, database_url: str | None, *, remaining
     store = existing_store(database_url)
     found = find_run(store, run)
     content = sarif_text(build_summary(store, found.id, repository_at(found.repo_root)), remaining=remaining).encode()
-    if output is None:
-        sys.stdout.buffer.write(content)
-        return
-    try:
-        write_atomically(output, content)
-    except OSError as error:
-        expected = f"a file that can be written ({error.strerror})"
-        raise InvalidValue(field="--output", value=str(output), expected=expected) from error
+    emit_file(content, output)
 
 
 @sarif.command()
