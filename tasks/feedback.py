@@ -58,11 +58,11 @@ def plain_said(kind: FeedbackKind, reason: str, *, is_lie: bool = False) -> Said
 
 def _said_by_judges(dao: UnitOfWork, entry: LedgerRow, reason: str, gate_ids: Sequence[str]) -> Said:
     rows = [dao.test_gates.get(gate_id) for gate_id in gate_ids]
+    if entry.info.get("proof", {}).get("problem") is not None:
+        return _said("proof", reason, entries=(entry.id,))
     if not rows:
         # There is none that could judge: it could not judge another attempt either.
         return _said("gate", reason, entries=(entry.id,), is_final=True)
-    if "proof" in entry.info:
-        return _said("proof", reason, entries=(entry.id,))
     failed = [row for row in rows if row.state == TestGateState.FAILED][-1]
     by: FeedbackKind = "tests" if failed.gate_type in _TESTS else "gate"
     told = [*failed.info.get("new", ()), *failed.info.get("missing", ())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -13,11 +14,13 @@ from prefect_acms.tasks.admission import Candidate, Gatekeeper, Refusal
 from prefect_acms.tasks.bench import Bench
 from prefect_acms.tasks.captures import stored_patch, validated
 from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.gate_rows import Judged
 from prefect_acms.tasks.patches import apply_validated
-from prefect_acms.tasks.proofs import prove
+from prefect_acms.tasks.proofs import Proof, prove
 from prefect_acms.tasks.quarantine import keep_tree
+from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.reviews import open_review, review_of
-from prefect_acms.tasks.splitting import isolate
+from prefect_acms.tasks.splitting import MOST_TRIES, Place, isolate
 
 SPLIT_POLICY = "policy:split"
 """The operator of record when a patch is dropped because its parts have taken its place."""
@@ -41,6 +44,8 @@ class Rejected:
     sha256: str
     files: tuple[str, ...]
     refusal: Refusal
+    seen: tuple[Place, ...] = ()
+    """Where its proof has found something new."""
 
     @property
     def record(self) -> dict[str, Any]:
@@ -58,21 +63,48 @@ class Trials:
     before: Sequence[Gap]
     successor_of: str | None = None
     """The entry whose place the diff is to take."""
+    most_tries: int = MOST_TRIES
     kept: list[Kept] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    _proof_first: bool = False
 
     def bring_in(self, diff: bytes) -> None:
-        """Try the diff; if it fails and its tool is deterministic, try its parts by bisection.
+        """Try the diff; if it fails and its tool is deterministic, try its parts, those last that made the trouble.
 
         What a person was asked about is not split: the answer was about all of it.
         """
         whole = self._try(diff, supersedes=self.successor_of)
         if whole is not None and self.gatekeeper.profile.deterministic and not self._was_reviewed(whole):
-            parts = isolate(diff, keep=lambda part: self._try(part, supersedes=whole.entry_id, is_part=True) is None)
-            guilty = {sha256(part).hexdigest() for part in parts.guilty}
-            self._drop_groups([trial for trial in self.rejected if trial.sha256 not in guilty])
+            self._split(diff, whole)
         for trial in self.rejected:
             keep_tree(self.bench.drive, trial.entry_id)
+
+    def _split(self, diff: bytes, whole: Rejected) -> None:
+        """Keep the parts that can stay; where the gates had let the whole pass, it is the proof that is asked first."""
+
+        def attempt(part: bytes) -> tuple[Place, ...] | None:
+            rejected = self._try(part, supersedes=whole.entry_id, is_part=True)
+            return rejected.seen if rejected is not None else None
+
+        self._proof_first = bool(whole.seen)
+        parts = isolate(diff, attempt, seen=whole.seen, most_tries=self.most_tries)
+        alone = {sha256(part).hexdigest() for part in parts.guilty}
+        self._drop_groups([trial for trial in self.rejected if trial.sha256 not in alone])
+        if parts.untried is not None:
+            self._leave_out(parts.untried, whole)
+
+    def _leave_out(self, diff: bytes, whole: Rejected) -> None:
+        """Quarantine what nobody has tried apart from the whole, and say so."""
+        trial = self._candidate(diff, whole.entry_id, is_part=True)
+        refusal = self._invalid(trial)
+        if refusal is None:
+            refusal = Refusal(
+                f"it was left out after {count(self.most_tries, 'try', 'tries')} of other parts of its patch,"
+                f" of which was said: {whole.refusal.reason}"
+            )
+            with self.bench.drive.begin() as dao:
+                dao.ledger.advance(trial.entry_id, PatchTrigger.POLICY_VIOLATION, quarantine_reason=refusal.reason)
+        self.rejected.append(Rejected(trial.entry_id, trial.digest, trial.validation.files, refusal))
 
     def _was_reviewed(self, trial: Rejected) -> bool:
         with self.bench.drive.reading() as dao:
@@ -91,16 +123,14 @@ class Trials:
         """None if the diff stays; else it is kept out, and the worktree is as it was before."""
         trial = self._candidate(diff, supersedes, is_part=is_part)
         files = trial.validation.files
-        refusal = (
-            self._invalid(trial)
-            or self.gatekeeper.refusal(trial, is_part=is_part)
-            or self._unapplied(trial)
-            or self._unfit(trial)
-        )
+        seen: tuple[Place, ...] = ()
+        refusal = self._invalid(trial) or self.gatekeeper.refusal(trial, is_part=is_part) or self._unapplied(trial)
+        if refusal is None:
+            refusal, seen = self._unfit(trial)
         if refusal is None:
             self.kept.append(Kept(trial.entry_id, trial.patch_id, self.bench.worktree.tree(), files))
             return None
-        rejected = Rejected(trial.entry_id, trial.digest, files, refusal)
+        rejected = Rejected(trial.entry_id, trial.digest, files, refusal, seen)
         self.rejected.append(rejected)
         return rejected
 
@@ -157,13 +187,20 @@ class Trials:
             dao.ledger.advance(trial.entry_id, PatchTrigger.APPLY_SUCCEEDED)
         return None
 
-    def _unfit(self, trial: Candidate) -> Refusal | None:
-        """What the gates say of the applied patch, and then the sources of its gaps; both are stored with it."""
+    def _unfit(self, trial: Candidate) -> tuple[Refusal | None, tuple[Place, ...]]:
+        """What the gates and the sources of its gaps say of the applied patch, and where these found something new.
+
+        Both are stored with it, and both must be content; whoever objects first spares the other one the work.
+        """
         worktree, files = self.bench.worktree, trial.validation.files
         tree = worktree.tree()
-        judged = self.bench.judged(self.gatekeeper.baseline, files, trial.entry_id)
-        worktree.reset(tree)
-        proof = None if judged.objection else prove(self.bench, self.before, files, tree)
+        proof = prove(self.bench, self.before, files, tree) if self._proof_first else None
+        judged = Judged(proof.objection) if proof and proof.objection else None
+        if judged is None:
+            judged = self.bench.judged(self.gatekeeper.baseline, files, trial.entry_id)
+            worktree.reset(tree)
+        if proof is None and judged.objection is None:
+            proof = prove(self.bench, self.before, files, tree)
         reason = judged.objection or (proof.objection if proof else None)
         if reason is not None:
             worktree.reset(trial.before)
@@ -174,7 +211,7 @@ class Trials:
                 dao.ledger.advance(
                     trial.entry_id, PatchTrigger.GATES_PASSED, validation_tests_passed=judged.tests_passed
                 )
-                return None
+                return None, ()
             evidence: dict[str, Any] = {"gates": list(judged.gate_ids), "before": trial.before, "tree": tree}
             dao.ledger.advance(
                 trial.entry_id,
@@ -184,4 +221,10 @@ class Trials:
                 quarantine_reason=reason,
                 quarantine_metadata=evidence,
             )
-        return Refusal(reason)
+        return Refusal(reason), _places(proof)
+
+
+def _places(proof: Proof | None) -> tuple[Place, ...]:
+    """Where a proof has found something new."""
+    new = proof.comparison.new if proof and proof.comparison else ()
+    return tuple(Place(os.fsencode(path), gap.start_line) for gap in new for path in gap.file_paths[:1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,13 @@ from prefect_acms.canonical.outside_errors import PatchDoesNotApply
 from prefect_acms.tasks.diffs import read_diff
 from prefect_acms.tasks.patches import parse_patch
 from prefect_acms.tasks.repository import Repository
-from prefect_acms.tasks.splitting import isolate, split_by_file, split_by_hunk
+from prefect_acms.tasks.splitting import Place, isolate, split_by_file, split_by_hunk
 from prefect_acms.tasks.worktrees import Worktree, open_worktree
 
 Make = Callable[..., Path]
+Seen = tuple[Place, ...] | None
+FAILS: Seen = ()
+"""The trouble is seen, and nobody knows where."""
 
 
 def lines(count: int, changed: dict[int, str] | None = None) -> str:
@@ -27,14 +31,15 @@ def lines(count: int, changed: dict[int, str] | None = None) -> str:
     return "".join(changed.get(n, f"line {n}\n") for n in range(1, count + 1))
 
 
-def patch_of(files: int, hunks: int) -> bytes:
-    """A patch of so many files with so many hunks each, of which some grow and some shrink."""
+def patch_of(files: int, hunks: int, grows: int = 0) -> bytes:
+    """A patch of so many files with so many hunks each, of which each adds so many lines."""
     parts = []
     for file in range(files):
         parts.append(f"diff --git a/f{file} b/f{file}\n--- a/f{file}\n+++ b/f{file}\n")
         for hunk in range(hunks):
             at = 10 * hunk + 1
-            parts.append(f"@@ -{at},1 +{at},1 @@\n-line {at}\n+mark {file}.{hunk}\n")
+            parts.append(f"@@ -{at},1 +{at + hunk * grows},{1 + grows} @@\n-line {at}\n")
+            parts.append("+more\n" * grows + f"+mark {file}.{hunk}\n")
     return "".join(parts).encode()
 
 
@@ -51,11 +56,11 @@ def test_exactly_the_guilty_parts_are_found_with_few_tries(data: st.DataObject, 
     guilty = data.draw(st.sets(st.sampled_from(everything), min_size=1))
     tried: list[bytes] = []
 
-    def keep(patch: bytes) -> bool:
+    def attempt(patch: bytes) -> Seen:
         tried.append(patch)
-        return not guilty & set(marks(patch))
+        return FAILS if guilty & set(marks(patch)) else None
 
-    found = isolate(patch_of(files, hunks), keep)
+    found = isolate(patch_of(files, hunks), attempt, most_tries=1_000)
     n, k = len(everything), len(guilty)
     if n == 1:
         assert (found.guilty, tried) == ((patch_of(files, hunks),), [])
@@ -72,11 +77,11 @@ def test_one_guilty_part_among_many_takes_few_tries() -> None:
     whole = patch_of(64, 4)
     tried: list[bytes] = []
 
-    def keep(patch: bytes) -> bool:
+    def attempt(patch: bytes) -> Seen:
         tried.append(patch)
-        return "40.2" not in marks(patch)
+        return FAILS if "40.2" in marks(patch) else None
 
-    found = isolate(whole, keep)
+    found = isolate(whole, attempt)
     assert [marks(patch) for patch in found.guilty] == [["40.2"]]
     assert len(tried) <= 16
     assert whole not in tried
@@ -86,11 +91,11 @@ def test_what_follows_is_not_tried() -> None:
     """When the first half stays and both failed, it is the second: the last of 256 takes nine tries."""
     tried: list[bytes] = []
 
-    def keep(patch: bytes) -> bool:
+    def attempt(patch: bytes) -> Seen:
         tried.append(patch)
-        return "63.3" not in marks(patch)
+        return FAILS if "63.3" in marks(patch) else None
 
-    assert len(isolate(patch_of(64, 4), keep).guilty) == 1
+    assert len(isolate(patch_of(64, 4), attempt).guilty) == 1
     assert len(tried) == 9
 
 
@@ -98,15 +103,78 @@ def test_parts_that_are_bad_only_together_lose_the_later_one() -> None:
     """The first stays; the one that breaks on top of it does not."""
     kept: set[str] = set()
 
-    def keep(patch: bytes) -> bool:
+    def attempt(patch: bytes) -> Seen:
         if {"0.0", "2.1"} <= kept | set(marks(patch)):
-            return False
+            return FAILS
         kept.update(marks(patch))
-        return True
+        return None
 
-    found = isolate(patch_of(3, 2), keep)
+    found = isolate(patch_of(3, 2), attempt)
     assert [marks(patch) for patch in found.guilty] == [["2.1"]]
     assert kept == {"0.0", "0.1", "1.0", "1.1", "2.0"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.integers(1, 6), st.integers(2, 5))
+def test_whoever_is_suspected_is_tried_alone_and_the_others_at_once(
+    data: st.DataObject, files: int, hunks: int
+) -> None:
+    """With places that tell the truth, k guilty parts cost k tries and one for all the rest, wherever the lines are."""
+    everything = [f"{file}.{hunk}" for file in range(files) for hunk in range(hunks)]
+    guilty = data.draw(st.sets(st.sampled_from(everything), min_size=1))
+    below = data.draw(st.integers(0, 8), label="lines below the change where the trouble shows")
+    kept: set[str] = set()
+    tries: list[list[str]] = []
+
+    def seen(names: set[str]) -> tuple[Place, ...]:
+        """Every hunk adds a line, so that those below it move down by as many as are there."""
+        return tuple(
+            Place(
+                f"f{name[0]}".encode(),
+                10 * int(name[2]) + 1 + below + sum(other[0] == name[0] and other[2] < name[2] for other in names),
+            )
+            for name in sorted(names & guilty)
+        )
+
+    def attempt(patch: bytes) -> Seen:
+        names = set(marks(patch))
+        tries.append(sorted(names))
+        if guilty & names:
+            return seen(names | kept)
+        kept.update(names)
+        return None
+
+    found = isolate(patch_of(files, hunks, grows=1), attempt, seen=seen(set(everything)))
+    assert sorted(mark for patch in found.guilty for mark in marks(patch)) == sorted(guilty)
+    assert kept == set(everything) - guilty
+    assert len(tries) == len(guilty) + bool(kept)
+
+
+def test_innocent_parts_that_are_suspected_stay() -> None:
+    """The trouble shows in the next hunk, and in a file that the patch does not touch: no part is lost."""
+
+    def attempt(patch: bytes) -> Seen:
+        return (Place(b"f0", 12), Place(b"elsewhere", 1)) if "0.0" in marks(patch) else None
+
+    found = isolate(patch_of(2, 2), attempt, seen=(Place(b"f0", 12), Place(b"elsewhere", 1)))
+    assert [marks(patch) for patch in found.guilty] == [["0.0"]]
+    assert sorted(mark for patch in found.kept for mark in marks(patch)) == ["0.1", "1.0", "1.1"]
+
+
+def test_a_search_that_may_not_go_on_says_what_it_has_not_tried() -> None:
+    """Every part is kept, guilty or among the untried, and no more tries are made than may be."""
+    tried: list[bytes] = []
+
+    def attempt(patch: bytes) -> Seen:
+        tried.append(patch)
+        return FAILS if any(mark.endswith(".1") for mark in marks(patch)) else None
+
+    found = isolate(patch_of(8, 2), attempt, most_tries=9)
+    assert len(tried) == 9
+    assert found.untried is not None
+    parts = [marks(patch) for patch in (*found.kept, *found.guilty, found.untried)]
+    assert sorted(chain.from_iterable(parts)) == sorted(f"{file}.{hunk}" for file in range(8) for hunk in range(2))
+    assert isolate(patch_of(8, 2), attempt).untried is None
 
 
 # -- with git ----------------------------------------------------------------------------------------------------------
@@ -177,7 +245,7 @@ def test_every_try_states_the_lines_where_it_belongs(worktree: Worktree, wanted:
     whole = edit(worktree)
     pieces = {bytes(read_diff(part)[0].raw.split(b"@@", 2)[-1]): n for n, part in enumerate(split_by_hunk(whole))}
 
-    def keep(patch: bytes) -> bool:
+    def attempt(patch: bytes) -> Seen:
         before = worktree.tree()
         exact = subprocess.run(
             ["git", "apply", "--check", "--verbose", "-"],
@@ -192,9 +260,9 @@ def test_every_try_states_the_lines_where_it_belongs(worktree: Worktree, wanted:
         good = all(wanted >> pieces[part.split(b"@@", 2)[-1]] & 1 for part in split_by_hunk(patch))
         if not good:
             worktree.reset(before)
-        return good
+        return None if good else FAILS
 
-    found = isolate(whole, keep)
+    found = isolate(whole, attempt)
     assert len(found.guilty) == len(pieces) - sum(wanted >> n & 1 for n in range(len(pieces)))
     assert bool(worktree.changed_files()) == bool(found.kept)
 
@@ -203,13 +271,13 @@ def test_a_part_that_does_not_apply_is_guilty(worktree: Worktree) -> None:
     """The caller's word decides, whatever the reason."""
     whole = edit(worktree)
 
-    def keep(patch: bytes) -> bool:
+    def attempt(patch: bytes) -> Seen:
         try:
             worktree.apply(patch.replace(b"-line 50\n", b"-nothing like it\n"))
         except PatchDoesNotApply:
-            return False
-        return True
+            return FAILS
+        return None
 
-    found = isolate(whole, keep)
+    found = isolate(whole, attempt)
     assert len(found.guilty) == 1
     assert b"+x\n" in found.guilty[0]

@@ -10,12 +10,13 @@ from tried import FILES, Tried
 
 from prefect_acms.blocks.config import DiscoverySettings
 from prefect_acms.blocks.guardrails import GuardrailSettings, ReviewSettings
+from prefect_acms.tasks.feedback import said_of_entry
 from prefect_acms.tasks.quarantine import kept_ref
 
 
-def a_ruff_gap(tmp_path: Path, url: str) -> Tried:
-    """A task about what ruff finds in a.py: an import that is not used."""
-    gap = a_gap("F401", "a.py", source="ruff", rule_id="F401")
+def a_ruff_gap(tmp_path: Path, url: str, *files: str) -> Tried:
+    """A task about what ruff finds in a.py, an import that is not used, and about these files."""
+    gap = a_gap("F401", "a.py", *files, source="ruff", rule_id="F401")
     return Tried(tmp_path, url, gap, discovery=DiscoverySettings(ruff_select=("F",)))
 
 
@@ -62,6 +63,34 @@ def test_a_gate_s_objection_splits_the_patch_and_keeps_the_guilty_part(tmp_path:
     assert [trial.files for trial in trials.rejected] == [("b.py",)]
     refs = shop.drive.repository.refs(f"refs/acms/kept/{shop.drive.run_id}/")
     assert list(refs) == [kept_ref(shop.entry(trials.rejected[0].entry_id))]
+
+
+def test_the_proof_that_objected_to_the_whole_is_asked_first_of_its_parts(tmp_path: Path, canonical_url: str) -> None:
+    """The file by which nothing new came goes in at once; no gate runs again for the one by which it came."""
+    shop = a_ruff_gap(tmp_path, canonical_url, "b.py")
+    trials = shop.tried(shop.diff(a="A = 1\nprint(undefined)\n", b="B = 2\n"))
+    assert [kept.files for kept in trials.kept] == [("b.py",)]
+    (rejected,) = trials.rejected
+    assert (rejected.files, "brings something new" in rejected.refusal.reason) == (("a.py",), True)
+    whole, good, guilty = shop.entries()
+    gates = [(entry.quarantine_metadata or {}).get("gates") for entry in (whole, guilty)]
+    assert [len(asked or ()) for asked in gates] == [1, 0]
+    assert (whole.state, good.state, good.info["proof"]["problem"]) == ("dropped", "verified", None)
+    with shop.drive.reading() as dao:
+        assert said_of_entry(dao, guilty, rejected.refusal.reason).kind == "proof"
+
+
+def test_what_was_not_tried_any_more_is_quarantined_and_says_so(tmp_path: Path, canonical_url: str) -> None:
+    """After as many tries as may be, what is left of the patch is kept out in one piece."""
+    shop = Tried(tmp_path, canonical_url)
+    trials = shop.trials()
+    trials.most_tries = 1
+    trials.bring_in(shop.diff(a="BAD = 1\n", b="B = 2\n"))
+    assert not trials.kept
+    assert [trial.files for trial in trials.rejected] == [("a.py",), ("b.py",)]
+    left = shop.entry(trials.rejected[1].entry_id)
+    assert (left.state, left.applied_at) == ("quarantined", None)
+    assert (left.quarantine_reason or "").startswith("it was left out after 1 try of other parts of its patch")
 
 
 def test_what_policy_refuses_is_quarantined_before_it_is_applied(tmp_path: Path, canonical_url: str) -> None:
