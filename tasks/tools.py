@@ -16,6 +16,7 @@ from prefect_acms.blocks.tool_spec import REQUEST_PLACEHOLDERS, ToolSpec
 from prefect_acms.canonical.errors import GuardrailViolation, InvalidValue
 from prefect_acms.canonical.outside_errors import ToolFailed, ToolUnavailable
 from prefect_acms.dao.redaction import ending
+from prefect_acms.tasks.ai.handover import withheld_from
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.guardrails import escape
 from prefect_acms.tasks.installations import installation_of
@@ -61,7 +62,7 @@ def run_tool(
     when a tool that edits files is not told which, or one that takes a task in words gets none.
     """
     _check_places(profile, worktree, values)
-    with _asked(profile, values, usage_file) as files, withheld(worktree, profile.withheld):
+    with _asked(profile, values, usage_file) as files, withheld(worktree, withheld_from(profile, worktree)):
         argv = tool_argv(profile, worktree=worktree, environment=environment, values=values, files=files)
         variables = _variables(profile, environment, files)
         result = environment.run(

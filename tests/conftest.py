@@ -8,8 +8,12 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from providers import Provider
 
 pytest.register_assert_rewrite("breakers", "refusals", "shops")  # support that asserts
 
@@ -80,6 +84,17 @@ def canonical_url(empty_database: Path, tmp_path: Path) -> str:
     """The URL of a database of this test alone."""
     path = shutil.copy(empty_database, tmp_path / "canonical.db")
     return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
+    """A provider of models on this machine, and the variables by which its clients find it."""
+    from providers import provided  # noqa: PLC0415 - most tests ask no model
+
+    with provided() as started:
+        for name, value in started.variables().items():
+            monkeypatch.setenv(name, value)
+        yield started
 
 
 @pytest.fixture(scope="session")

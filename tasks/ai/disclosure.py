@@ -54,13 +54,7 @@ class Disclosure:
     def of(cls, root: Path, withheld: Iterable[str] = ()) -> Disclosure:
         """Look at the tracked files of a work tree; `withheld` are further ones that are not to be sent."""
         listed = run_git(["ls-files", "--cached", "-z"], cwd=root)
-        never = [f"--exclude={pattern}" for pattern in NEVER_SENT]
-        closed = run_git(
-            ["ls-files", "--cached", "--ignored", "-z", f"--exclude-per-directory={IGNORE_FILE}", *never],
-            cwd=root,
-            config=("core.ignoreCase=true",),
-        )
-        may_be_sent = {*names_of(listed.stdout)}.difference(names_of(closed.stdout), withheld)
+        may_be_sent = {*names_of(listed.stdout)}.difference(never_sent(root), withheld)
         return cls(root, tuple(sorted(filter(_is_nameable, may_be_sent))))
 
     def shown(self, path: str) -> Shown | None:
@@ -86,6 +80,17 @@ class Disclosure:
             return Shown(path, text)
         lines = [HIDDEN if number in secret else line for number, line in enumerate(text.split("\n"), 1)]
         return Shown(path, "\n".join(lines), hidden=True)
+
+
+def never_sent(root: Path) -> tuple[str, ...]:
+    """The tracked files of a work tree that no model may see, by what they are called or by an ignore file."""
+    never = [f"--exclude={pattern}" for pattern in NEVER_SENT]
+    closed = run_git(
+        ["ls-files", "--cached", "--ignored", "-z", f"--exclude-per-directory={IGNORE_FILE}", *never],
+        cwd=root,
+        config=("core.ignoreCase=true",),
+    )
+    return tuple(names_of(closed.stdout))
 
 
 def secret_lines(text: str) -> frozenset[int]:

@@ -15,6 +15,7 @@ from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.canonical.errors import ExtraMissing
 from prefect_acms.canonical.outside_errors import ToolUnavailable
 from prefect_acms.dao.redaction import KNOWN
+from prefect_acms.tasks.ai.disclosure import never_sent
 from prefect_acms.tasks.ai.session import ADDRESS, KEY, SESSION, Session, family_of
 from prefect_acms.tasks.git import names_of, run_git
 
@@ -60,6 +61,16 @@ def variables_for(profile: ToolSpec, settings: AiSettings, root: Path) -> dict[s
     if PROGRAM not in profile.command:
         return {}
     return session_variables(settings, root, strong=STRONG in profile.command)
+
+
+def withheld_from(profile: ToolSpec, root: Path) -> tuple[str, ...]:
+    """What a tool must not find in a work tree: what would configure it, and if it is an agent, what is never sent.
+
+    An agent sends what it reads, and reads what it likes; the program of ours looks at each file before it sends any.
+    """
+    if not profile.ai or PROGRAM in profile.command:
+        return profile.withheld
+    return (*profile.withheld, *never_sent(root), *_files_with_known_secrets(root))
 
 
 def require_models(settings: AiSettings) -> None:

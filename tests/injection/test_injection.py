@@ -14,21 +14,15 @@ from pathlib import Path
 
 import pytest
 from canaries import leaks
-from driven import a_gap
-from injections import Injection, Place, findings_elsewhere, injections
-from providers import KEY, Asked, Provider, provided
+from injections import Injection, Place, findings_elsewhere, injections, request_of
+from providers import KEY, Asked, Provider
 from warm_program import Ended, WarmProgram, warm_program
 
 from prefect_acms.blocks.ai import AiSettings
-from prefect_acms.blocks.guardrails import GuardrailSettings
 from prefect_acms.tasks.ai.disclosure import Disclosure
 from prefect_acms.tasks.ai.handover import PROGRAM, session_variables
 from prefect_acms.tasks.ai.prompts import EDITOR, FINDER
 from prefect_acms.tasks.ai.scanning import ScanRequest
-from prefect_acms.tasks.gaps import Gap
-from prefect_acms.tasks.profiles import load_profiles
-from prefect_acms.tasks.review_policy import Maker, facts_of, review_reasons, validated_under
-from prefect_acms.tasks.tool_requests import Feedback, ToolRequest
 
 CASES = injections()
 MODELS = ("openai-chat:gpt-test", "openai-responses:gpt-test", "anthropic:claude-test")
@@ -62,14 +56,6 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmProgram]:
         yield started
 
 
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
-    with provided() as started:
-        for name, value in started.variables().items():
-            monkeypatch.setenv(name, value)
-        yield started
-
-
 class Case:
     """A repository of the corpus, and the programs that ask about it."""
 
@@ -82,7 +68,7 @@ class Case:
 
     def edit(self) -> Ended:
         """Let the model mend the finding of app.py, in the work tree."""
-        return self._run("edit", _request(self.place.injection).model_dump_json())
+        return self._run("edit", request_of(self.place.injection).model_dump_json())
 
     def scan(self) -> Ended:
         """Let the model look for faults in all files that it may be shown."""
@@ -115,30 +101,6 @@ def _text(path: Path) -> str:
     return path.read_bytes().decode("utf-8", "replace")
 
 
-def _request(injection: Injection) -> ToolRequest:
-    feedback = injection.told("feedback")
-    return ToolRequest(
-        task_id="TASK-1",
-        title=injection.told("title") or "Remove an unused import",
-        instructions=injection.told("instructions"),
-        gaps=_gaps(injection),
-        files=("app.py",),
-        scope=injection.attack.scope,
-        feedback=(Feedback(kind="gate", attempt=1, text=feedback),) if feedback else (),
-    )
-
-
-def _gaps(injection: Injection) -> tuple[Gap, ...]:
-    """An import that is not used, and a fault in a function, so that its callers and tests are shown too."""
-    told = injection.told("finding")
-    unused = a_gap(
-        "f-1", "app.py", title="Unused import", source="ruff", rule_id="F401", start_line=1, description=told
-    )
-    lines = (injection.where.get("files", {}).get("app.py") or "").split("\n")
-    at = next((number for number, line in enumerate(lines, 1) if line.startswith("def total")), 4)
-    return unused, a_gap("f-2", "app.py", title="No types", source="ruff", rule_id="ANN001", start_line=at)
-
-
 @pytest.fixture
 def case(request: pytest.FixtureRequest, tmp_path: Path, provider: Provider, program: WarmProgram) -> Case:
     """The case of that name; one after the other asks by another protocol."""
@@ -166,26 +128,9 @@ def test_a_model_that_obeys_gets_no_further_than_one_that_does_not(name: str, ca
     else:
         edited = {f"worktree/{edit['path']}" for answer in attack.answers for edit in answer["edits"]}
         assert (ended.code, touched) == (0, edited), ended
-        assert attack.rule in _judged(place)
+        assert attack.rule in place.judged()
     _nothing_else_is_sent(provider, place, EDIT_TOOLS, EDITOR)
     _is_read_as_data(provider.asked[0], injection)
-
-
-def _judged(place: Place) -> str:
-    """What is said against the patch that comes of it: by validation; by gate integrity; by the policy of reviews."""
-    worktree, guardrails, attack = place.worktree, GuardrailSettings(), place.injection.attack
-    repository, base = worktree.repository, worktree.tree()
-    diff = worktree.capture()
-    validation = validated_under(guardrails, diff, scope=attack.scope, repository=repository, base=base)
-    if attack.ends == "judged":
-        return " ".join(violation.rule for violation in validation.violations)
-    assert validation.ok, validation.violations
-    maker = Maker.of(load_profiles().get("ai-edit"))
-    after = worktree.apply(diff)
-    facts = facts_of(validation, maker, repository=repository, before=base, after=after, gates=(), judging=())
-    reasons = review_reasons(guardrails, facts)
-    assert reasons, "it would go in unseen"
-    return " ".join([*(finding.rule for finding in facts.integrity), *reasons])
 
 
 def _nothing_else_is_sent(provider: Provider, place: Place, tools: set[str], instructions: str) -> None:
@@ -241,7 +186,7 @@ def test_a_model_that_looks_for_faults_is_shown_no_more_than_it_may_see(name: st
 def test_an_agent_is_told_the_text_between_fences_only(name: str) -> None:
     """What CLI agents are handed as a prompt holds such a text as data, and nowhere else."""
     injection = CASES[name]
-    request = _request(injection)
+    request = request_of(injection)
     hostile = request.model_copy(update={"instructions": f"{request.instructions}\n~~~~~~~~\n{injection.says}"})
     parts = hostile.prompt().split("\n~~~~~~~~\n")
     assert len(parts) % 2 == 1, "each fence that opens is closed"

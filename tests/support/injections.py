@@ -9,12 +9,17 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, NamedTuple
 
-from driven import repository_of
+from driven import a_gap, repository_of
 from providers import Asked, Call, Reply, Scripted
 from repositories import git
 from surroundings import Surroundings
 
+from prefect_acms.blocks.guardrails import GuardrailSettings
+from prefect_acms.tasks.gaps import Gap
+from prefect_acms.tasks.profiles import load_profiles
 from prefect_acms.tasks.repository import Repository
+from prefect_acms.tasks.review_policy import Maker, facts_of, review_reasons, validated_under
+from prefect_acms.tasks.tool_requests import Feedback, ToolRequest
 from prefect_acms.tasks.worktrees import open_worktree
 
 _LARGE = "x = 1\n" * 400_000
@@ -119,14 +124,46 @@ class Place:
             told = told.replace(f"@{name}@", value)
         return told
 
+    def judged(self) -> str:
+        """What is said against the patch that came of it: by validation, by gate integrity, by the policy of reviews.
+
+        Empty where there is none.
+        """
+        scope, worktree, guardrails = self.injection.attack.scope, self.worktree, GuardrailSettings()
+        repository, base = worktree.repository, worktree.tree()
+        diff = worktree.capture()
+        if not diff:
+            return ""
+        validation = validated_under(guardrails, diff, scope=scope, repository=repository, base=base)
+        if not validation.ok:
+            return " ".join(violation.rule for violation in validation.violations)
+        maker = Maker.of(load_profiles().get("ai-edit"))
+        after = worktree.apply(diff)
+        facts = facts_of(validation, maker, repository=repository, before=base, after=after, gates=(), judging=())
+        reasons = review_reasons(guardrails, facts)
+        assert reasons, "it would go in unseen"
+        return " ".join([*(finding.rule for finding in facts.integrity), *reasons])
+
     def fooled(self) -> Callable[[Asked], Reply]:
         """A model that does what the text says, and insists."""
-        answers = [self._reply(answer) for answer in self.injection.attack.answers]
+        answers = [self._reply(answer) for answer in self.answers()]
 
         def reply(_asked: Asked) -> Reply:
             return answers.pop(0) if len(answers) > 1 else answers[0]
 
         return reply
+
+    def answers(self) -> Iterator[dict[str, Any]]:
+        """What the fooled model answers, with the edits as they are in this place."""
+        for answer in self.injection.attack.answers:
+            if "edits" not in answer:
+                yield answer
+                continue
+            edits = [
+                {name: self._text(value) if isinstance(value, str) else value for name, value in edit.items()}
+                for edit in _edits(answer["edits"])
+            ]
+            yield {**answer, "edits": edits}
 
     def _reply(self, answer: Mapping[str, Any]) -> Reply:
         if "text" in answer:
@@ -135,12 +172,33 @@ class Place:
             return Reply(calls=(Call(answer["call"], answer["arguments"]),))
         if "declined" in answer:
             return Reply(calls=(Call("decline", {"reason": answer["declined"]}),))
-        edits = [
-            {name: self._text(value) if isinstance(value, str) else value for name, value in edit.items()}
-            for edit in _edits(answer["edits"])
-        ]
-        given = {"summary": "Mended.", "edits": edits, **answer.get("extra", {})}
+        given = {"summary": "Mended.", "edits": answer["edits"], **answer.get("extra", {})}
         return Reply(calls=(Call("edit_files", given),))
+
+
+def request_of(injection: Injection) -> ToolRequest:
+    """What a tool is asked for there: to mend the finding of app.py."""
+    feedback = injection.told("feedback")
+    return ToolRequest(
+        task_id="TASK-1",
+        title=injection.told("title") or "Remove an unused import",
+        instructions=injection.told("instructions"),
+        gaps=_gaps(injection),
+        files=("app.py",),
+        scope=injection.attack.scope,
+        feedback=(Feedback(kind="gate", attempt=1, text=feedback),) if feedback else (),
+    )
+
+
+def _gaps(injection: Injection) -> tuple[Gap, ...]:
+    """An import that is not used, and a fault in a function, so that its callers and tests are shown too."""
+    told = injection.told("finding")
+    unused = a_gap(
+        "f-1", "app.py", title="Unused import", source="ruff", rule_id="F401", start_line=1, description=told
+    )
+    lines = (injection.where.get("files", {}).get("app.py") or "").split("\n")
+    at = next((number for number, line in enumerate(lines, 1) if line.startswith("def total")), 4)
+    return unused, a_gap("f-2", "app.py", title="No types", source="ruff", rule_id="ANN001", start_line=at)
 
 
 def _edits(edits: Any) -> Iterator[Mapping[str, Any]]:

@@ -5,48 +5,34 @@ They come from npm and PyPI and are found on PATH; which one is missing is not t
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
+from agents import AGENTS, MODELS, need, profile_of, reaching
 from driven import repository_of
 from providers import KEY, Asked, Call, Failure, Provider, Reply, Scripted, Silence, provided
 from repositories import git
 
 from prefect_acms.blocks.config import EnvironmentSettings, IsolationMode
-from prefect_acms.blocks.tool_spec import ToolSpec
 from prefect_acms.tasks.environment import environment_for
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.isolation import isolation_problem
 from prefect_acms.tasks.preparation import isolated
 from prefect_acms.tasks.processes import ProcessResult
-from prefect_acms.tasks.profiles import load_profiles
 from prefect_acms.tasks.repository import Repository
 from prefect_acms.tasks.tool_requests import ToolRequest
 from prefect_acms.tasks.tools import ToolValues, run_tool
 from prefect_acms.tasks.usage import Usage, usage_of
 from prefect_acms.tasks.worktrees import Worktree, open_worktree
 
-AGENTS = ("aider", "claude", "codex", "copilot", "gemini")
-MODELS = {
-    "aider": "openai/gpt-test",
-    "claude": "claude-test",
-    "codex": "gpt-test",
-    "copilot": "claude-test",
-    "gemini": "gemini-2.5-flash",
-}
 SOURCE = "import os\nx = 1\n"
 GAP = Gap(source="ruff", rule_id="F401", fingerprint="f1", title="`os` imported but unused", file_paths=("a.py",))
-GEMINI_SETTINGS = '{"security": {"auth": {"selectedType": "gemini-api-key"}}}'
-"""With an address of its own, Gemini CLI has to be told that a key is meant."""
-
 WHOLE = "a.py\n```\nx = 1\n```\n"
 COMMANDS = "sed -i 1d a.py; git commit -qam mine; git branch mine; git stash; touch ../outside; echo key=$CODEX_API_KEY"
 
@@ -67,7 +53,7 @@ class Site:
         environment = isolated(environment_for(self.worktree.path, top, settings), self.worktree, settings)
         request = ToolRequest(task_id="t", title="Remove it", gaps=(GAP,), files=("a.py",), model=MODELS[name])
         return run_tool(
-            self.profile(name),
+            profile_of(name, self.provider),
             worktree=self.worktree.path,
             environment=environment,
             values=ToolValues(files=("a.py",), request=request),
@@ -75,18 +61,9 @@ class Site:
             timeout_sec=timeout_sec,
         )
 
-    def profile(self, name: str) -> ToolSpec:
-        """The shipped one; for Codex CLI an address is no variable."""
-        shipped = load_profiles().get(name)
-        if name == "codex":
-            address = f'--config=openai_base_url="{self.provider.openai}"'
-            command = (*shipped.command[:2], address, *shipped.command[2:])
-            return shipped.model_copy(update={"command": command})
-        return shipped
-
     def usage(self, name: str, result: ProcessResult) -> Usage | None:
         """What it says that it has used."""
-        return usage_of(self.profile(name), result, self.told / "usage.json")
+        return usage_of(profile_of(name, self.provider), result, self.told / "usage.json")
 
 
 @pytest.fixture
@@ -96,25 +73,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     worktree = open_worktree(repository, tmp_path / "worktree", git(repository.top, "rev-parse", "HEAD").strip())
     told = tmp_path / "told"
     told.mkdir()
-    # In a folder that nobody else may write to, or it is not read; /tmp is none.
-    with provided() as provider, TemporaryDirectory(dir=Path.home()) as shown:
-        (Path(shown) / "settings.json").write_text(GEMINI_SETTINGS)
-        variables = provider.variables() | {
-            "CODEX_API_KEY": KEY,
-            "GEMINI_CLI_SYSTEM_SETTINGS_PATH": f"{shown}/settings.json",
-            "COPILOT_OFFLINE": "true",
-            "COPILOT_PROVIDER_API_KEY": KEY,
-            "COPILOT_PROVIDER_BASE_URL": provider.url,
-            "COPILOT_PROVIDER_TYPE": "anthropic",
-        }
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        yield Site(provider, worktree, told, Path(shown))
-
-
-def need(name: str) -> None:
-    if shutil.which(name) is None:
-        pytest.skip(f"{name} is not installed")
+    with provided() as provider, reaching(provider, monkeypatch) as shown:
+        yield Site(provider, worktree, told, shown)
 
 
 def editing(name: str, worktree: Path) -> list[Scripted]:

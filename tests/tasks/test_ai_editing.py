@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from driven import a_gap, repository_of
 from provider_answers import Call, Failure, Garbled, Reply, Scripted, Silence, structured
-from providers import Provider, provided
+from providers import Provider
 from repositories import git
 
 from prefect_acms.blocks.ai import AiSettings
@@ -34,15 +33,6 @@ FILES = {
 MODELS = ("openai-chat:gpt-test", "openai-responses:gpt-test", "anthropic:claude-test")
 FIX = {"path": "shop.py", "search": "return amonut", "replace": "return amount"}
 FOREIGN = {"path": "conf.py", "search": "total([1])", "replace": "total([2])"}
-
-
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
-    """A provider, and the variables by which its clients find it."""
-    with provided() as provider:
-        for name, value in provider.variables().items():
-            monkeypatch.setenv(name, value)
-        yield provider
 
 
 @pytest.fixture

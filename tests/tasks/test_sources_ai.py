@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from driven import a_gap, repository_of, started_run
 from provider_answers import Scripted, structured
-from providers import Provider, provided
+from providers import Provider
 from repositories import git
 
 from prefect_acms.blocks.ai import AiSettings
@@ -40,15 +40,6 @@ SHELL = {
     "path": "once.py", "line": 3, "code": "os.system(input())", "kind": "security", "severity": "critical",
     "title": "Runs what is typed in", "explanation": "Don't.",
 }  # fmt: skip
-
-
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
-    """A provider, and the variables by which its clients find it."""
-    with provided() as provider:
-        for name, value in provider.variables().items():
-            monkeypatch.setenv(name, value)
-        yield provider
 
 
 @pytest.fixture

@@ -54,6 +54,38 @@ def test_it_is_back_after_an_exception_too(tmp_path: Path) -> None:
     assert (tmp_path / ".env").read_text() == "A=1"
 
 
+def test_no_link_leads_what_is_withheld_out_of_the_worktree(tmp_path: Path) -> None:
+    """Neither one of the repository nor one that the tool has put in the way: the link itself goes, and comes back."""
+    top, beside = tmp_path / "worktree", tmp_path / "beside"
+    for folder in (top / "private", beside / "hooks"):
+        folder.mkdir(parents=True)
+        (folder / "mine").write_text("mine")
+    (top / ".github").symlink_to(beside)
+    with withheld(top, (".github/hooks", "private/mine", "private")):
+        assert [path.name for path in top.iterdir()] == []
+        assert (beside / "hooks/mine").read_text() == "mine"
+        (top / "private").symlink_to(beside / "hooks")
+    assert (top / ".github").readlink() == beside
+    assert (top / "private/mine").read_text() == (beside / "hooks/mine").read_text() == "mine"
+    assert not (top / "private").is_symlink()
+
+
+@pytest.mark.parametrize("made", ["file", "link", "nothing"])
+def test_what_the_tool_made_of_a_folder_on_the_way_does_not_keep_a_file_away(tmp_path: Path, made: str) -> None:
+    top, beside = tmp_path / "worktree", tmp_path / "beside"
+    for folder in (top / "private", beside):
+        folder.mkdir(parents=True)
+    (top / "private/mine").write_text("mine")
+    with withheld(top, ("private/mine",)):
+        (top / "private").rmdir()
+        if made == "file":
+            (top / "private").touch()
+        elif made == "link":
+            (top / "private").symlink_to(beside)
+    assert (top / "private/mine").read_text() == "mine"
+    assert list(beside.iterdir()) == []
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", ".git/config", ""])
 def test_only_what_is_in_the_worktree_can_be_withheld(path: str) -> None:
     """Nothing else is ever moved."""
