@@ -139,6 +139,10 @@ class ToolSpec(BaseModel):
         default=False, description="Whether it may use the network, as AI tools must; only isolation can keep it off."
     )
 
+    isolated: bool = Field(
+        default=False, description="Whether it runs in isolation only: it has no limits of its own to its worktree."
+    )
+
     @property
     def capabilities(self) -> tuple[str, ...]:
         """The task kinds and domains, as one sorted list of names."""

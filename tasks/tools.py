@@ -58,9 +58,12 @@ def run_tool(
     """Run a tool in a worktree, for at most the shorter of the two timeouts; how it ended is for the caller to judge.
 
     What it has used up it may write to `usage_file`, in a folder that has nothing else in it. Raises ToolUnavailable
-    when its program or Python module is missing, GuardrailViolation for a path that leaves the worktree, InvalidValue
-    when a tool that edits files is not told which, or one that takes a task in words gets none.
+    when its program, its Python module or the isolation that it needs is missing, GuardrailViolation for a path that
+    leaves the worktree, InvalidValue when a tool that edits files is not told which, or one that takes a task in words
+    gets none.
     """
+    if profile.isolated and environment.isolation is None:
+        raise ToolUnavailable(tool=profile.tool_id, problem="it is run in isolation only, and there is none here")
     _check_places(profile, worktree, values)
     with _asked(profile, values, usage_file) as files, withheld(worktree, withheld_from(profile, worktree)):
         argv = tool_argv(profile, worktree=worktree, environment=environment, values=values, files=files)

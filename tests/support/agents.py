@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
@@ -166,7 +165,7 @@ def replies(name: str, top: Path, *wanted: Wanted) -> Iterator[Reply]:
 def _block(wanted: Wanted, top: Path) -> str:
     """What aider takes for an edit: a file as a whole below its name; and for a command, which it only offers."""
     if wanted.what != "write":
-        return f"Please add {wanted.target} to the chat.\n```bash\n{json.dumps(wanted.target)}\n```\n"
+        return f"Please add {wanted.target} to the chat.\n"
     place = top / wanted.target
     before = place.read_text() if wanted.search and place.is_file() else wanted.search
     after = before.replace(wanted.search, wanted.replace) if wanted.search else wanted.replace

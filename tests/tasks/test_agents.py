@@ -53,7 +53,7 @@ class Site:
         environment = isolated(environment_for(self.worktree.path, top, settings), self.worktree, settings)
         request = ToolRequest(task_id="t", title="Remove it", gaps=(GAP,), files=("a.py",), model=MODELS[name])
         return run_tool(
-            profile_of(name, self.provider),
+            profile_of(name, self.provider).model_copy(update={"isolated": False}),
             worktree=self.worktree.path,
             environment=environment,
             values=ToolValues(files=("a.py",), request=request),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from prefect_acms.blocks.tool_spec import ToolSpec
+from prefect_acms.canonical.outside_errors import ToolUnavailable
 from prefect_acms.dao.redaction import redact
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.installations import installation_of
@@ -91,6 +92,14 @@ def test_only_what_is_in_the_worktree_can_be_withheld(path: str) -> None:
     """Nothing else is ever moved."""
     with pytest.raises(ValueError, match="expected a path inside the worktree"):
         ToolSpec(tool_id="x", command=("x",), withheld=(path,))
+
+
+def test_a_tool_that_needs_isolation_is_not_started_without(tmp_path: Path) -> None:
+    profile = ToolSpec(tool_id="x", command=("touch", "ran"), isolated=True)
+    environment = Environment(Path(sys.executable), {"PATH": "/usr/bin:/bin"})
+    with pytest.raises(ToolUnavailable, match="x is not available: it is run in isolation only"):
+        run_tool(profile, worktree=tmp_path, environment=environment, values=ToolValues())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_agent_is_kept_from_what_would_configure_it() -> None:
