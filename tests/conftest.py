@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import postgresql
 import pytest
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 pytest.register_assert_rewrite("breakers", "refusals", "shops")  # support that asserts
 
 _HOMES = pytest.StashKey[Path]()
-_FOREIGN = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "ACMS_DATABASE_URL")
+_FOREIGN = (
+    "PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "ACMS_DATABASE_URL",
+    "PYTHONDONTWRITEBYTECODE",  # with it each of the hundreds of processes compiles our modules anew
+)  # fmt: skip
 _OF_THIS_PYTEST = ("PYTEST_ADDOPTS", "PYTEST_XDIST_")
 
 
@@ -98,9 +102,18 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """One Prefect server for all tests of a worker that ask for it."""
-    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415 - a second that most tests don't need
+def postgresql_server() -> Iterator[str]:
+    """The socket folder of a PostgreSQL server of our own, stopped at the end of the session."""
+    if not postgresql.installed():
+        pytest.skip("PostgreSQL's programs are not installed")
+    with postgresql.cluster() as folder:
+        yield folder
 
-    with prefect_test_harness(server_startup_timeout=120):
+
+@pytest.fixture(scope="session")
+def prefect_server(request: pytest.FixtureRequest) -> Iterator[None]:
+    """One Prefect server for all tests of a worker that ask for it."""
+    from prefect_harness import prefect_harness  # noqa: PLC0415 - a second that most tests don't need
+
+    with prefect_harness(request.getfixturevalue("postgresql_server") if postgresql.installed() else None):
         yield

@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import click
@@ -31,14 +31,16 @@ def main(number: int, seed: str, only: tuple[int, ...], jobs: int, folder: Path 
     place.mkdir(parents=True, exist_ok=True)
     os.environ["PREFECT_HOME"] = str(place / "prefect")
     os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    import postgresql  # noqa: PLC0415
     from campaign_kills import Campaign  # noqa: PLC0415 - Prefect reads its settings when it is imported
     from campaign_records import figures  # noqa: PLC0415
     from prefect.settings import PREFECT_API_URL  # noqa: PLC0415
-    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415
+    from prefect_harness import prefect_harness  # noqa: PLC0415
 
     began, records = time.monotonic(), []
     with (
-        prefect_test_harness(server_startup_timeout=120),
+        postgresql.cluster() if postgresql.installed() else nullcontext() as cluster,
+        prefect_harness(cluster),
         Campaign(place, str(PREFECT_API_URL.value()), seed) as campaign,
         (place / "kills.jsonl").open("a", encoding="utf-8") as lines,
         suppress(KeyboardInterrupt),  # the figures of what was done are told all the same

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from postgresql import database
 
 from prefect_acms.canonical.run import RunTrigger
 from prefect_acms.canonical.task import TaskTrigger
@@ -31,52 +28,11 @@ from prefect_acms.dao.workstreams import WorkstreamRow
 _NUMBERS = count(1)
 
 
-def _program(name: str) -> str | None:
-    places = [os.environ.get("PATH", ""), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))]
-    return shutil.which(name, path=os.pathsep.join(places))
-
-
-def _somebody() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root: then it runs as the user `nobody`."""
-    if os.geteuid():
-        return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """The socket folder of a PostgreSQL server of our own, stopped at the end of the session."""
-    initdb, pg_ctl = _program("initdb"), _program("pg_ctl")
-    if initdb is None or pg_ctl is None:
-        pytest.skip("PostgreSQL's programs are not installed")
-    home = tempfile.mkdtemp(prefix="acms-pg-")  # short: the path of a socket has at most 107 characters
-    somebody = _somebody()
-    if somebody:
-        os.chown(home, somebody["user"], somebody["group"])
-    data, log = f"{home}/data", f"{home}/log"
-    quietly: dict[str, Any] = {"cwd": home, "stdout": subprocess.DEVNULL, **somebody}
-    cluster = [initdb, "-D", data, "-A", "trust", "-U", "acms", "-E", "UTF8", "--no-locale", "--no-sync"]
-    subprocess.run(cluster, check=True, **quietly)
-    options = f"-k {home} -c listen_addresses='' -c fsync=off -c max_connections=60"
-    try:
-        subprocess.run([pg_ctl, "-D", data, "-l", log, "-o", options, "-w", "start"], check=True, **quietly)
-        yield home
-    finally:
-        subprocess.run([pg_ctl, "-D", data, "-m", "immediate", "-w", "stop"], check=False, **quietly)
-        shutil.rmtree(home, ignore_errors=True)
-
-
 @pytest.fixture
 def postgresql_url(postgresql_server: str) -> Iterator[str]:
     """The address of a PostgreSQL database in which nothing is yet."""
-    import psycopg  # noqa: PLC0415 - an optional dependency
-
-    name = f"acms_{next(_NUMBERS)}"
-    with psycopg.connect(f"host={postgresql_server} user=acms dbname=postgres", autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        yield f"postgresql://acms@/{name}?host={postgresql_server}"
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with database(postgresql_server, f"acms_{next(_NUMBERS)}") as url:
+        yield url
 
 
 class World:

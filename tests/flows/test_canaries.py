@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import pytest
 from canaries import PARROT, canaries, files_in, forms_of, leaks
+from postgresql import tables_of
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
+from prefect.settings import PREFECT_SERVER_DATABASE_CONNECTION_URL
 from pydantic import SecretStr
 from repositories import git
 
@@ -236,11 +237,18 @@ def test_no_commit_or_branch_of_ours_holds_a_canary(planted: Planted) -> None:
     assert leaks(planted.words, [("log", told.encode()), ("refs", "\n".join(refs).encode())]) == []
 
 
+def _prefect_database() -> dict[str, bytes]:
+    """What the server has stored: its tables as text, or the files of its SQLite database byte by byte."""
+    url = PREFECT_SERVER_DATABASE_CONNECTION_URL.value()
+    if url.startswith("postgresql"):
+        return dict(tables_of(url.replace("+asyncpg", "")))
+    return dict(files_in(Path(url.partition(":///")[2]).parent))
+
+
 def test_prefect_is_told_no_canary(planted: Planted) -> None:
-    """Its database byte by byte: states, parameters, names, logs, artifacts."""
-    database = Path(PREFECT_API_DATABASE_CONNECTION_URL.value().partition(":///")[2])
-    searched = dict(files_in(database.parent, Path(os.environ["PREFECT_HOME"])))
-    assert str(database) in searched
+    """All of its database: states, parameters, names, logs, artifacts."""
+    searched = dict(files_in(Path(os.environ["PREFECT_HOME"]))) | _prefect_database()
+    assert any(planted.outcome.run_id.encode() in content for content in searched.values())
     assert any(HIDDEN.encode() in content for content in searched.values())
     assert leaks(planted.words, searched.items()) == []
 

@@ -29,7 +29,7 @@ from prefect_acms.flows.resume import resume_pipeline
 from prefect_acms.tasks.survivors import RUN_MARK
 
 ACMS = (sys.executable, "-c", "from prefect_acms.deployments.cli import main; main()")
-PATIENCE_SEC = 90.0
+PATIENCE_SEC = 180.0
 
 APP = "import os\nimport sys\n\n\ndef go():\n    return sys.argv\n"
 """A module with one gap that ruff can fix: then it does not start with `import os` any more."""

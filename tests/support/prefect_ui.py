@@ -26,6 +26,9 @@ SETTLE_MS = 800.0
 AGAIN_MS = 20_000.0
 """After which a person presses a button again."""
 
+PRESSES = 3
+"""How often they do."""
+
 RUN_MS = 180_000.0
 """How long a run may take to end."""
 
@@ -114,12 +117,24 @@ class PrefectUi:
         """A field of the form, by its label."""
         return self.page.get_by_label(label, exact=True)
 
-    def submit(self) -> str:
-        """Send the form off; what the page answers."""
-        self.page.get_by_role("button", name="Submit").click()
-        toast = self.page.locator("[data-sonner-toast]").first
-        expect(toast).to_be_visible()
-        return toast.inner_text()
+    def submit(self, answer: str) -> None:
+        """Send the form off, to which the page answers with a sentence that holds this."""
+        self._press(
+            self.page.get_by_role("button", name="Submit"),
+            self.page.locator("[data-sonner-toast]", has_text=answer).first,
+        )
+
+    def _press(self, button: Locator, then: Locator, *, visible: bool = True) -> None:
+        """Press a button until that is to be seen, or to be seen no more.
+
+        A server on SQLite that is busy refuses a request now and then, which the page says: a person presses again.
+        """
+        for _ in range(PRESSES):
+            button.click()
+            with suppress(AssertionError):
+                expect(then).to_be_visible(visible=visible, timeout=AGAIN_MS)
+                return
+        expect(then).to_be_visible(visible=visible)
 
     def refused(self, field: Locator) -> str:
         """What the browser itself says of a field when the form is to be sent off."""
@@ -130,12 +145,7 @@ class PrefectUi:
     def open_submitted(self) -> UUID:
         """Send the form off and follow the link to the run that it has made."""
         link = self.page.get_by_role("link", name="View run").first
-        self.page.get_by_role("button", name="Submit").click()
-        with suppress(AssertionError):
-            expect(link).to_be_visible(timeout=AGAIN_MS)
-        if not link.is_visible():
-            # a server on SQLite that is busy refuses now and then, which the page says
-            self.page.get_by_role("button", name="Submit").click()
+        self._press(self.page.get_by_role("button", name="Submit"), link)
         link.click()
         self.page.wait_for_url(_RUN)
         found = _RUN.search(self.page.url)
@@ -179,10 +189,4 @@ class PrefectUi:
         form.get_by_label("Operator").fill(operator)
         form.get_by_label("Reason").fill(reason)
         self.shot("approve-2-form")
-        form.get_by_role("button", name="Resume").click()
-        with suppress(AssertionError):
-            expect(form).to_be_hidden(timeout=AGAIN_MS)
-            return
-        # a server on SQLite that is busy refuses now and then, which the page says
-        form.get_by_role("button", name="Resume").click()
-        expect(form).to_be_hidden()
+        self._press(form.get_by_role("button", name="Resume"), form, visible=False)
