@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from prefect_acms.tasks.codemods.edits import Edit, Pair, applied, edits_of
 from prefect_acms.tasks.codemods.generalising import generalised
 from prefect_acms.tasks.codemods.module_imports import imports_of
 from prefect_acms.tasks.codemods.rewriting import rewritten
+
+_NAME = re.compile(r"[^\W\d]\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,9 @@ def learn(rule: Rule, cases: Sequence[Case]) -> Learned:
     language, mine = max(languages.items(), key=lambda item: len(item[1]))
     studied, left_out = _studied(rule, mine)
     rules = _Rules()
-    for level in range(max((len(edit.around) for one in studied for edit in one.edits), default=0)):
-        for limited, examples in _rewrites(studied, rules, level):
+    levels = range(max((len(edit.around) for one in studied for edit in one.edits), default=0))
+    for level, whole in [*((level, True) for level in levels), *((level, False) for level in levels)]:
+        for limited, examples in _rewrites(studied, rules, level, whole=whole):
             for rewrite in (limited.model_copy(update={"kinds": {}}), limited):
                 problem = _objection(Codemod(language=language, rewrites=(rewrite,)), studied, examples)
                 if problem is None:
@@ -124,10 +128,18 @@ def _nothing_found(studied: Sequence[Studied], left_out: Sequence[tuple[str, str
 
 
 def _studied(rule: Rule, cases: Sequence[Case]) -> tuple[list[Studied], list[tuple[str, str]]]:
-    """The cases with the edits of the rule, and those of which they can't be told, each with the reason."""
+    """The cases with the edits of the rule, and those of which they can't be told, each with the reason.
+
+    The same edit of the same file, made again in a run that did not start from the first one, says nothing new.
+    """
     studied: list[Studied] = []
     left_out: list[tuple[str, str]] = []
+    seen: dict[tuple[str, str, str], str] = {}
     for case in cases:
+        patch = case.fix.patch.id
+        if (first := seen.setdefault((case.path, case.before, case.after), patch)) != patch:
+            left_out.append((patch, f"{case.path}: patch {first} has made the same of the same file"))
+            continue
         edits = edits_of(case.before, case.after, case.language)
         if edits is None:
             left_out.append((case.fix.patch.id, f"{case.path}: its edits can't be told by its syntax"))
@@ -150,18 +162,33 @@ def _is_about(rule: Rule, case: Case, edit: Edit) -> bool:
     return bool(near) and all((gap.source, gap.rule_id) == rule for gap in near)
 
 
-def _rewrites(studied: Sequence[Studied], rules: _Rules, level: int) -> Iterator[tuple[Rewrite, list[Example]]]:
-    """The rules that say what was done in enough patches, by the pieces of code that lie so far around the edits."""
+def _rewrites(
+    studied: Sequence[Studied], rules: _Rules, level: int, *, whole: bool
+) -> Iterator[tuple[Rewrite, list[Example]]]:
+    """The rules that say what was done in enough patches, by the pieces of code that lie so far around the edits.
+
+    With `whole` only pieces that hold every name which the edit has taken from around it: `raise A()` is not always
+    `raise A() from error`, even where the error has the same name in all cases.
+    """
     examples: dict[tuple[int, int, int], Example] = {}
     for number, one in enumerate(studied):
         for edit in one.edits:
             if len(edit.around) > level and not edit.is_import and not rules.covers(number, edit):
+                if whole and _leans_on_more(edit, level):
+                    continue
                 pair = edit.around[level]
                 examples[number, *_place(pair)] = Example(number, pair)
     for group in _grouped(list(examples.values()), studied):
         rewrite = _generalised(group, studied)
         if rewrite is not None and len({studied[one.studied].case.fix.patch.id for one in group}) >= ENOUGH:
             yield rewrite, group
+
+
+def _leans_on_more(edit: Edit, level: int) -> bool:
+    """Whether what replaces a piece of code has names that stand not in it but around it, the file as a whole left out."""
+    pair = edit.around[level]
+    new = {name for node in pair.after for name in _NAME.findall(node.text())} - {*_NAME.findall(pair.before.text())}
+    return bool(new) and any(new.intersection(_NAME.findall(one.before.text())) for one in edit.around[level + 1 : -1])
 
 
 def _grouped(examples: Sequence[Example], studied: Sequence[Studied]) -> list[list[Example]]:

@@ -75,6 +75,31 @@ def test_a_rule_takes_in_as_much_around_an_edit_as_it_needs() -> None:
     assert fix == f"{pattern} from $C"
 
 
+def test_a_name_that_is_the_same_everywhere_is_still_taken_from_around_the_edit() -> None:
+    """Else each `raise A()` in a file, in no clause at all, would become one `from error`."""
+    before = "def f{0}():\n    try:\n        a{0}()\n    except KeyError as error:\n        raise A('{0}')\n"
+    pairs = [before.format(number) for number in range(3)]
+    found = learned(*((text, f"{text[:-1]} from error\n") for text in pairs))
+    [(pattern, fix)] = rules_of(found)
+    assert "except KeyError as error:" in pattern
+    assert fix == f"{pattern} from error"
+
+
+def test_a_name_of_the_file_is_there_wherever_the_rule_is_used() -> None:
+    """What a module has at its top level needs no code around the edit."""
+    before = "log = 1\n\n\ndef f{0}(a):\n    print({0})\n"
+    pairs = [before.format(number) for number in range(3)]
+    found = learned(*((text, text.replace("print(", "log.info(")) for text in pairs))
+    assert rules_of(found) == [("print($A)", "log.info($A)")]
+
+
+def test_the_same_edit_of_the_same_file_counts_once() -> None:
+    """Runs that start from the same commit make the same patch again; it is one example all the same."""
+    pair = ("x == None\n", "x is None\n")
+    with pytest.raises(NotPromotable, match=r"too few patches .*: a\.py: patch patch-0 has made the same of the same"):
+        learned(pair, pair, pair)
+
+
 def test_a_rule_that_would_touch_what_the_patches_left_alone_is_not_taken() -> None:
     """`$A == None` would, in the second line of each file; with what stands around it, it does not."""
     texts = [f"x = {code} == None\ny = z == None\n" for code in ("f", "g()", "a.h")]
