@@ -95,6 +95,10 @@ class CodeContext:
         lines = self._files(path).lines
         return lines[row - 1] if row <= len(lines) else ""
 
+    def lines(self, path: str, first: int, last: int) -> Sequence[str]:
+        """The rows of a file from the first to the last one, as they are."""
+        return self._files(path).lines[first - 1 : last]
+
     def _read(self, path: str) -> FileContext:
         text = (self._root / path).read_text(encoding="utf-8", errors="replace")
         # the rows that linters count; str.splitlines knows more ends of line

@@ -35,14 +35,14 @@ class BanditSource:
         files = _scannable(scan)
         if files == ():
             return Discovered(())
-        bandit = Program.of(self.name, scan)
+        bandit = Program.module(self.name, scan)
         command = ("-q", "--exit-zero", "-f", "json", *bandit_options(scan.root))
         places = ("-r", ".") if files is None else tuple(f"./{path}" for path in files)
-        report = bandit.report((*command, *places), "-o", good=(0,))
+        report = bandit.report(*command, *places, option="-o")
         if report["errors"] and not report["results"]:
             _refuse_useless(report)
         return Discovered(
-            tuple(_gaps(report["results"], scan.root)), bandit.version(), (*bandit.argv, *command, *places)
+            tuple(_gaps(report["results"], scan.root)), bandit.module_version(), (*bandit.command, *command, *places)
         )
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from prefect_acms.canonical.gap import GapSeverity
+from prefect_acms.tasks.code_context import CodeContext
 from prefect_acms.tasks.fingerprints import Fingerprinter
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.scratch import scratch_folder
 from prefect_acms.tasks.sources import Discovered, Scan
-from prefect_acms.tasks.sources.programs import Program, files_of, rows_of
+from prefect_acms.tasks.sources.program import Program, files_of
 
 COMMAND = ("cargo", "clippy", "--offline", "--workspace", "--all-targets", "--message-format", "json", "--quiet")
 
@@ -42,7 +42,7 @@ class ClippySource:
         with scratch_folder() as folder:
             built = {"CARGO_TARGET_DIR": str(folder)}
             # 101: something does not compile, which is among what it tells
-            cargo.run(*COMMAND[1:], expected=(0, 101), lines=lines, writable=(folder,), variables=built)
+            cargo.run(*COMMAND[1:], good=(0, 101), lines=lines, writable=(folder,), variables=built)
         if not had_lock:
             lock.unlink(missing_ok=True)
         version = cargo.run("clippy", "--version").stdout.strip()
@@ -61,8 +61,7 @@ def _message(line: str) -> dict[str, Any] | None:
 
 
 def _gaps(messages: Iterable[Mapping[str, Any]], root: Path, files: frozenset[str]) -> Iterator[Gap]:
-    lines_of = cache(rows_of)
-    numbered = Fingerprinter()
+    context, numbered = CodeContext(root), Fingerprinter()
     seen = set()
     for told in sorted(messages, key=_place):
         span = next((one for one in told["spans"] if one["is_primary"]), None)
@@ -71,7 +70,7 @@ def _gaps(messages: Iterable[Mapping[str, Any]], root: Path, files: frozenset[st
             continue
         seen.add(place)
         rule, path = told["code"]["code"], span["file_name"]
-        code = lines_of(root / path)[span["line_start"] - 1 : span["line_end"]]
+        code = context.lines(path, span["line_start"], span["line_end"])
         yield Gap(
             source=ClippySource.name,
             rule_id=rule,

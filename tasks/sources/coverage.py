@@ -43,7 +43,7 @@ class CoverageSource:
         pytest = find_pytest(scan.root, scan.environment)
         with scratch_folder() as folder:
             data = f"--data-file={folder / 'data'}"
-            measured = ("-B", *coverage.argv[1:], "run", data, *_measured(scan.root))
+            measured = ("-B", *coverage.command[1:], "run", data, *_measured(scan.root))
             kept = _kept_off(scan.root, pytest)
             run = run_pytest(
                 pytest,
@@ -58,20 +58,19 @@ class CoverageSource:
                 raise SourceFailed(source=self.name, problem=run.problem)
             if not (folder / "data").is_file():
                 # a configuration with `parallel` leaves one file a process
-                coverage.run(("combine", data, str(folder)), good=(0,), writable=(folder,))
+                coverage.run("combine", data, str(folder), writable=(folder,))
             report = folder / "report.json"
-            written = ("json", data, "-i", "-q", "--fail-under=0", "-o", str(report))
-            coverage.run(written, good=(0,), writable=(folder,))
+            coverage.run("json", data, "-i", "-q", "--fail-under=0", "-o", str(report), writable=(folder,))
             files = read_json(report, self.name)["files"]
         asked = None if scan.files is None else set(scan.files)
         gaps = (gap for gap in _gaps(files, scan) if asked is None or asked.intersection(gap.file_paths))
-        command = (*coverage.argv, "run", *_measured(scan.root), "-m", "pytest", *pytest[3:], *kept)
-        return Discovered(tuple(gaps), coverage.version(), command)
+        command = (*coverage.command, "run", *_measured(scan.root), "-m", "pytest", *pytest[3:], *kept)
+        return Discovered(tuple(gaps), coverage.module_version(), command)
 
 
 def _installed(scan: Scan) -> Program:
     """The coverage.py of the Python that runs the tests; another's can't see them."""
-    coverage = Program.of(CoverageSource.name, scan)
+    coverage = Program.module(CoverageSource.name, scan)
     if coverage.python != Path(find_pytest(scan.root, scan.environment)[0]):
         problem = f"coverage is not installed for {scan.environment.interpreter}, which runs the tests"
         raise SourceFailed(source=CoverageSource.name, problem=problem)

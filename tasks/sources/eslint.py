@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from prefect_acms.canonical.gap import GapSeverity
-from prefect_acms.canonical.outside_errors import SourceFailed
+from prefect_acms.tasks.code_context import CodeContext
 from prefect_acms.tasks.fingerprints import Fingerprinter
 from prefect_acms.tasks.gaps import Gap
-from prefect_acms.tasks.scratch import scratch_folder
 from prefect_acms.tasks.sources import Discovered, Scan
 from prefect_acms.tasks.sources.formatters import FROM_NPM
-from prefect_acms.tasks.sources.programs import Program, files_of, rows_of
+from prefect_acms.tasks.sources.program import Program, files_of
 
 LINTED = (".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".mts", ".cts", ".vue")
 
@@ -39,20 +36,13 @@ class EslintSource:
         eslint.require()
         named = (".",) if scan.files is None else tuple(f"./{path}" for path in files)
         command = ("--format", "json", "--no-color", "--no-error-on-unmatched-pattern", "--no-warn-ignored")
-        with scratch_folder() as folder:
-            report = folder / "findings.json"
-            eslint.run(*command, "--output-file", str(report), "--", *named, expected=(0, 1), writable=(folder,))
-            try:
-                told: list[dict[str, Any]] = json.loads(report.read_bytes())
-            except (OSError, ValueError) as error:
-                raise SourceFailed(source=self.name, problem=f"its report can't be read: {error}") from error
+        told = eslint.report(*command, option="--output-file", further=("--", *named), good=(0, 1))
         version = eslint.run("--version").stdout.strip()
         return Discovered(tuple(_gaps(told, scan.root)), f"eslint {version}", ("eslint", *command, *named))
 
 
 def _gaps(told: Iterable[Mapping[str, Any]], root: Path) -> Iterator[Gap]:
-    lines_of = cache(rows_of)
-    numbered = Fingerprinter()
+    context, numbered = CodeContext(root), Fingerprinter()
     top = root.resolve()
     for file in sorted(told, key=lambda one: str(one["filePath"])):
         place = Path(file["filePath"]).resolve()
@@ -66,7 +56,7 @@ def _gaps(told: Iterable[Mapping[str, Any]], root: Path) -> Iterator[Gap]:
             yield Gap(
                 source=EslintSource.name,
                 rule_id=rule,
-                fingerprint=numbered.next(f"eslint {rule}", path, lines_of(place)[start - 1 : end]),
+                fingerprint=numbered.next(f"eslint {rule}", path, context.lines(path, start, end)),
                 title=" ".join(found["message"].split()) or rule,
                 category="lint",
                 severity=_severity(found),

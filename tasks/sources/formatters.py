@@ -10,7 +10,7 @@ from prefect_acms.canonical.gap import GapSeverity
 from prefect_acms.tasks.fingerprints import Fingerprinter
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.sources import Discovered, Scan
-from prefect_acms.tasks.sources.programs import Program, files_of
+from prefect_acms.tasks.sources.program import Program, files_of
 
 UNFORMATTED = "unformatted"
 
@@ -30,7 +30,7 @@ class FormatterSource:
     needs: ClassVar[str]
     """The program that has to be installed."""
     listing: ClassVar[tuple[str, ...]]
-    expected: ClassVar[tuple[int, ...]] = (0, 1)
+    good: ClassVar[tuple[int, ...]] = (0, 1)
     version: ClassVar[tuple[str, ...]] = ("--version",)
     hint: ClassVar[str]
 
@@ -49,7 +49,7 @@ class FormatterSource:
         for start in range(0, len(files), AT_ONCE):
             lines: list[str] = []
             named = (f"./{path}" for path in files[start : start + AT_ONCE])
-            program.run(*self.listing, *named, expected=self.expected, lines=lines)
+            program.run(*self.listing, *named, good=self.good, lines=lines)
             yield from (line.removeprefix("./") for line in lines if line)
 
 
@@ -75,7 +75,7 @@ class GofmtSource(FormatterSource):
     program = ("gofmt",)
     needs = "gofmt"
     listing = ("-l", "--")
-    expected = (0,)
+    good = (0,)
     version = ()  # it has none of its own: it comes with Go
     hint = "it comes with Go"
 
@@ -88,7 +88,7 @@ class RustfmtSource(FormatterSource):
     program = (sys.executable, "-E", "-P", "-m", "prefect_acms.tasks.rust")
     needs = "rustfmt"
     listing = ("unformatted",)
-    expected = (0,)
+    good = (0,)
     version = ("version",)
     hint = "rustup component add rustfmt"
 

@@ -23,6 +23,10 @@ from prefect_acms.tasks.sources.python_target import read_ini, read_table
 CLEAN, ERRORS, BLOCKED = 0, 1, 2
 """mypy's exit codes."""
 
+BEGINS = '{"file": '
+TOLD = frozenset({"file", "line", "column", "message", "hint", "code", "severity"})
+"""How a finding begins as mypy prints it, and what it holds."""
+
 SYNTAX = "syntax"
 MISSING_ANNOTATION = "no-untyped-def"
 
@@ -57,11 +61,11 @@ class MypySource:
         asked = None if scan.files is None else {path for path in scan.files if path.endswith(PYTHON)}
         if asked == set() or not any(python_files(scan.root)):
             return Discovered(())
-        mypy = Program.of(self.name, scan)
+        mypy = Program.module(self.name, scan)
         options = ("--output", "json", "--no-error-summary", "--hide-error-context", *_options(scan, mypy))
         gaps = _gaps(_findings(mypy, options), scan.root)
         wanted = tuple(gap for gap in gaps if asked is None or asked.intersection(gap.file_paths))
-        return Discovered(wanted, mypy.version(), (*mypy.argv, *options))
+        return Discovered(wanted, mypy.module_version(), (*mypy.command, *options))
 
 
 def mypy_configuration(root: Path) -> Mapping[str, Any] | None:
@@ -90,27 +94,33 @@ def _options(scan: Scan, mypy: Program) -> tuple[str, ...]:
 
 def _findings(mypy: Program, options: tuple[str, ...]) -> list[dict[str, Any]]:
     said: list[str] = []
-
-    def hear(stream: str, line: str) -> None:
-        if stream == "stdout" and line.strip():
-            said.append(line)
-
     with scratch_folder() as folder:
         cache = MypyCache(mypy.scan)
         cache.put_into(folder)
-        done = mypy.run(
-            (*options, "--cache-dir", str(folder)), good=(CLEAN, ERRORS, BLOCKED), writable=(folder,), on_output=hear
-        )
+        asked = (*options, "--cache-dir", str(folder))
+        done = mypy.run(*asked, good=(CLEAN, ERRORS, BLOCKED), writable=(folder,), lines=said)
         cache.keep(folder)
-    try:
-        found: list[dict[str, Any]] = [json.loads(line) for line in said]
-    except ValueError as error:
-        raise SourceFailed(source=MypySource.name, problem=f"it said {said[0][:200]!r}, which is no JSON") from error
+    found = [one for one in map(_finding, said) if one is not None]
+    if not found and done.exit_code == ERRORS:
+        raise SourceFailed(source=MypySource.name, problem=f"it tells of no error that it has found: {said[:1]}"[:300])
     # what has no line is about the project: two files with one name, a plugin that is missing
     stopped = [one["message"] for one in found if one["line"] < 1 and done.exit_code == BLOCKED]
     if stopped or (done.exit_code == BLOCKED and not found):
         raise SourceFailed(source=MypySource.name, problem=(stopped or [done.stderr.strip()[-500:]])[0])
     return [one for one in found if one["severity"] == "error" and one["line"] >= 1]
+
+
+def _finding(line: str) -> dict[str, Any] | None:
+    """What mypy tells in a line; None for what a plugin has printed, which may also stand before it in the line."""
+    start = line.find(BEGINS)
+    if start < 0:
+        return None
+    try:
+        told = json.loads(line[start:])
+    except ValueError as error:
+        problem = f"it said {line[start:][:200]!r}, which is no JSON"
+        raise SourceFailed(source=MypySource.name, problem=problem) from error
+    return told if told.keys() >= TOLD else None
 
 
 def _gaps(findings: list[dict[str, Any]], root: Path) -> Iterator[Gap]:

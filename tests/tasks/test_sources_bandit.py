@@ -69,4 +69,4 @@ def test_what_no_bandit_can_read_fails_the_source(make_repository: MakeRepositor
 
 def test_a_program_that_is_not_installed_says_what_to_install(make_repository: MakeRepository, scan_of: ScanOf) -> None:
     with pytest.raises(SourceFailed, match=r"nowhere_at_all is not installed.*prefect-acms\[sources\]"):
-        Program.of("nowhere_at_all", scan_of(make_repository({})))
+        Program.module("nowhere_at_all", scan_of(make_repository({})))

@@ -121,3 +121,12 @@ def test_a_link_in_what_was_learnt_is_not_followed(
     files = {"mypy.ini": "[mypy]\nplugins = ./links.py\n", "links.py": plugin, "shop.py": SHOP}
     found(replace(scan_of(make_repository(files)), learnt=learnt))
     assert [path.is_symlink() for path in learnt.rglob("link")] == [True]
+
+
+def test_what_a_plugin_prints_is_not_mypys_word(make_repository: MakeRepository, scan_of: ScanOf) -> None:
+    """Lines before, between and in front of findings, JSON or not, hide none of these."""
+    printed = ["loaded", "[1]", "7", '{"a": 1}', '{"file": "shop.py"}']
+    plugin = "".join(f"print({line!r})\n" for line in printed) + "print('no end of line: ', end='', flush=True)\n"
+    plugin += "from mypy.plugin import Plugin\n\n\ndef plugin(version: str) -> type[Plugin]:\n    return Plugin\n"
+    files = {"mypy.ini": "[mypy]\nplugins = ./talks.py\nfiles = shop.py\n", "talks.py": plugin, "shop.py": SHOP}
+    assert [gap.rule_id for gap in found(scan_of(make_repository(files)))] == ["return-value"]
