@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import Index, func, or_, select
+from sqlalchemy import Index, SQLColumnExpression, func, or_, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from prefect_acms.canonical.gap import GAP, GapSeverity
@@ -82,12 +82,26 @@ class GapDao(StateDao[GapRow]):
 
         Those are left out that were deferred for a reason that begins like `not_reason`.
         """
+        return self._earlier(repo_root, run_id, GapRow.fingerprint, fingerprints, not_reason)
+
+    def earlier_by_ending(
+        self, repo_root: str, run_id: str, endings: Sequence[str], *, not_reason: str
+    ) -> dict[str, list[GapRow]]:
+        """The same of the gaps whose fingerprint ends like one of these, all of one length."""
+        if not endings:
+            return {}
+        end = func.substr(GapRow.fingerprint, func.length(GapRow.fingerprint) - len(endings[0]) + 1)
+        return self._earlier(repo_root, run_id, end, endings, not_reason)
+
+    def _earlier(
+        self, repo_root: str, run_id: str, about: SQLColumnExpression[str], wanted: Sequence[str], not_reason: str
+    ) -> dict[str, list[GapRow]]:
         told = or_(GapRow.deferred_reason.is_(None), GapRow.deferred_reason.not_like(f"{not_reason}%"))
         here = select(GapRow).join(RunRow, RunRow.id == GapRow.run_id).where(RunRow.repo_root == repo_root, told)
+        here = here.where(GapRow.run_id != run_id).order_by(GapRow.id.desc())
         found: dict[str, list[GapRow]] = defaultdict(list)
-        for start in range(0, len(fingerprints), AT_ONCE):
-            wanted = GapRow.fingerprint.in_(fingerprints[start : start + AT_ONCE])
-            for row in self._all(here.where(wanted, GapRow.run_id != run_id).order_by(GapRow.id.desc())):
+        for start in range(0, len(wanted), AT_ONCE):
+            for row in self._all(here.where(about.in_(wanted[start : start + AT_ONCE]))):
                 found[row.fingerprint].append(row)
         return dict(found)
 

@@ -74,26 +74,41 @@ def compare(
     missing = [gap for name, gap in earlier.items() if name not in found]
     strangers = [gap for name, gap in found.items() if name not in earlier]
     edited, missing, strangers = _paired(missing, strangers, _likeness)
-    lost = [gap for gap in missing if gap.file_paths and not any(map(is_there, gap.file_paths))]
-    renamed, _, strangers = _paired(lost, strangers, _content)
-    kept += edited + renamed
+    pairs, strangers = _renamed(missing, strangers, is_there)
+    renamed = [gap for gap, _ in pairs]
+    kept += [gap for gap, _ in edited] + renamed
     gone = [gap for gap in missing if gap not in renamed]
     return Comparison(*(tuple(sorted(part, key=gap_order)) for part in (gone, kept, strangers)))
 
 
+def renamed(
+    before: Iterable[Gap], after: Iterable[Gap], *, is_there: Callable[[str], bool]
+) -> tuple[tuple[Gap, Gap], ...]:
+    """The gaps whose file was renamed, each with what it is now: the same rule and code, and the old file is gone."""
+    return tuple(_renamed(before, after, is_there)[0])
+
+
+def _renamed(
+    before: Iterable[Gap], after: Iterable[Gap], is_there: Callable[[str], bool]
+) -> tuple[list[tuple[Gap, Gap]], list[Gap]]:
+    lost = [gap for gap in before if gap.file_paths and not any(map(is_there, gap.file_paths))]
+    pairs, _, strangers = _paired(lost, after, _content)
+    return pairs, strangers
+
+
 def _paired(
     earlier: Iterable[Gap], later: Iterable[Gap], alike: Callable[[Gap], tuple[object, ...] | None]
-) -> tuple[list[Gap], list[Gap], list[Gap]]:
-    """Earlier gaps to which a later one is alike, one to one; and those of either side that are left over."""
+) -> tuple[list[tuple[Gap, Gap]], list[Gap], list[Gap]]:
+    """Earlier gaps with the later ones that are alike, one to one; and those of either side that are left over."""
     waiting: dict[tuple[object, ...] | None, list[Gap]] = defaultdict(list)
     for gap in sorted(later, key=gap_order, reverse=True):
         waiting[alike(gap)].append(gap)
-    met, left = [], []
+    met: list[tuple[Gap, Gap]] = []
+    left: list[Gap] = []
     for gap in sorted(earlier, key=gap_order):
         likeness = alike(gap)
         if likeness is not None and waiting[likeness]:
-            waiting[likeness].pop()
-            met.append(gap)
+            met.append((gap, waiting[likeness].pop()))
         else:
             left.append(gap)
     return met, left, [gap for gaps in waiting.values() for gap in gaps]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 
 from prefect_acms.canonical.gap import GapState, GapTrigger
@@ -15,6 +15,8 @@ from prefect_acms.dao.store import UnitOfWork
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.abilities import abilities_of, changed_abilities
 from prefect_acms.tasks.driving import Drive
+from prefect_acms.tasks.fingerprints import content_of, renamed
+from prefect_acms.tasks.gap_rows import gap_of
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.published import Published, PublishedState, published_of
 from prefect_acms.tasks.reviews import Decision, is_due, review_of
@@ -33,21 +35,37 @@ def known_gaps(drive: Drive, gaps: Iterable[Gap]) -> dict[str, str]:
     """Why gaps need not be taken up, by fingerprint: the word of the last run that has found something out about them.
 
     It lapses with its reason: a branch that was merged or deleted, a review that nobody has answered, and for what
-    could not be fixed a change of the tools, the patterns, the policy, the gates or one of the gap's files.
+    could not be fixed a change of the tools, the patterns, the policy, the gates or one of the gap's files. Another
+    name of a file is no such change.
     """
-    names = [gap.fingerprint for gap in gaps]
+    found = {gap.fingerprint: gap for gap in gaps}
+    here, run_id = str(drive.repository.top), drive.run_id
     with drive.reading() as dao:
-        memory = _Memory(dao, drive)
-        earlier = dao.gaps.earlier(str(drive.repository.top), drive.run_id, names, not_reason=KNOWN)
+        earlier = dao.gaps.earlier(here, run_id, list(found), not_reason=KNOWN)
+        strangers = [gap for name, gap in found.items() if name not in earlier]
+        endings = sorted({end for gap in strangers if (end := content_of(gap.fingerprint))})
+        alike = dao.gaps.earlier_by_ending(here, run_id, endings, not_reason=KNOWN)
+        moved = _moved(drive, alike, strangers) if alike else {}
+        memory = _Memory(dao, drive, moved)
         told = {name: memory.of(rows) for name, rows in earlier.items()}
+        told |= {gap.fingerprint: memory.of(alike[name]) for name, gap in moved.items()}
     return {name: reason for name, reason in told.items() if reason}
+
+
+def _moved(drive: Drive, earlier: Mapping[str, Sequence[GapRow]], gaps: Sequence[Gap]) -> dict[str, Gap]:
+    """By their fingerprint in earlier runs, the gaps whose file has another name now."""
+    files = frozenset(drive.repository.files(drive.base_commit))
+    before = [gap_of(rows[0]) for _, rows in sorted(earlier.items())]
+    pairs = renamed(before, gaps, is_there=lambda path: path in files)
+    return {old.fingerprint: new for old, new in pairs}
 
 
 class _Memory:
     """One look at earlier runs, from one run."""
 
-    def __init__(self, dao: UnitOfWork, drive: Drive) -> None:
+    def __init__(self, dao: UnitOfWork, drive: Drive, moved: Mapping[str, Gap]) -> None:
         self._dao = dao
+        self._moved = moved
         self._drive = drive
         self._run = cache(dao.runs.get)
         self._changed_files = cache(self._files_changed_since)
@@ -122,7 +140,11 @@ class _Memory:
         if changed_abilities(run, self._abilities):
             return True
         files = self._changed_files(run.base_commit or "")
-        return files is None or bool(files & set(row.file_paths))
+        if files is None or row.fingerprint not in self._moved:
+            return files is None or bool(files & set(row.file_paths))
+        repository, now = self._drive.repository, self._drive.base_commit
+        before = [repository.content(run.base_commit or "", path) for path in row.file_paths]
+        return before != [repository.content(now, path) for path in self._moved[row.fingerprint].file_paths]
 
     def _files_changed_since(self, base: str) -> frozenset[str] | None:
         repository = self._drive.repository

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,20 @@ from driven import started_run
 from prefect.client.schemas.objects import State
 from repositories import Committed, fingerprint_of, git
 
-from prefect_acms.blocks.config import Mode, PipelineConfig
+from prefect_acms.blocks.config import DiscoverySettings, EnvironmentSettings, Mode, PipelineConfig
 from prefect_acms.canonical.errors import RepositoryBusy
 from prefect_acms.dao.home import acms_home
 from prefect_acms.dao.store import Store, open_store
 from prefect_acms.flows.nightly import improve_repositories, nightly_config
 from prefect_acms.flows.pipeline import acms_pipeline, run_pipeline
+from prefect_acms.tasks.environment import environment_for
 from prefect_acms.tasks.gap_rows import gap_of
+from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.known_gaps import known_gaps
 from prefect_acms.tasks.locks import repository_lock
 from prefect_acms.tasks.recurring import meanwhile_of
+from prefect_acms.tasks.sources import Scan
+from prefect_acms.tasks.sources.ruff import RuffSource
 
 WHO = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
 TOOL = """
@@ -55,6 +59,11 @@ def known(repository: Path, store: Store, run_id: str, **settings: Any) -> dict[
     """What a new run would hold back of the gaps of that one, by their file."""
     with store.begin(read_only=True) as dao:
         gaps = [gap_of(row) for row in dao.gaps.of_run(run_id)]
+    return held_back(repository, store, gaps, **settings)
+
+
+def held_back(repository: Path, store: Store, gaps: Sequence[Gap], **settings: Any) -> dict[str, str]:
+    """What a new run would hold back of these gaps, by their file."""
     drive = started_run(repository, store.url, gates={"unit_enabled": False}, **settings)
     paths = {gap.fingerprint: gap.file_paths[0] for gap in gaps}
     return {paths[name]: reason for name, reason in known_gaps(drive, gaps).items()}
@@ -101,7 +110,15 @@ def test_a_recurring_run_that_finds_nothing_new_says_so_and_changes_nothing(
     assert known(repository, store, first.run_id, execution={"tool_files": [tools]}).keys() == {"fixed.py"}
     strict = {"limits": {"max_files": 1}}
     assert known(repository, store, first.run_id, guardrails=strict).keys() == {"fixed.py"}
-    commit_by_ada(repository, "unknown.py", "B = nothing\nD = 4\n")
+    git(repository, "mv", "unknown.py", "named.py")
+    git(repository, *WHO, "commit", "-q", "-m", "Find a name")
+    environment = environment_for(repository, repository, EnvironmentSettings())
+    now = Scan(repository, environment, DiscoverySettings(ruff_select=("F821",)), timeout_sec=60)
+    (renamed,) = RuffSource().discover(now).gaps
+    said = f"run {first.run_id} could not fix it, and nothing has changed"
+    assert held_back(repository, store, [renamed])["named.py"].startswith(said)
+    commit_by_ada(repository, "named.py", "B = nothing\nD = 4\n")
+    assert held_back(repository, store, [renamed]) == {}
     assert known(repository, store, first.run_id).keys() == {"fixed.py"}
     git(repository, "branch", "-D", str(first.branch))
     assert known(repository, store, first.run_id).keys() == set()
