@@ -134,6 +134,9 @@ class ToolSpec(BaseModel):
         description="Files and folders of the repository that are not there while it runs, for they would "
         "configure it: settings, hooks, servers, its model's address.",
     )
+    needs: tuple[Annotated[str, Field(pattern=r"^[\w.+-]+$")], ...] = Field(
+        default=(), description="Programs that it starts in its turn; it tells the version of the first one."
+    )
     changes_files: bool = Field(default=True, description="Whether it edits files of the worktree.")
     network: bool = Field(
         default=False, description="Whether it may use the network, as AI tools must; only isolation can keep it off."

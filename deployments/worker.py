@@ -44,7 +44,7 @@ class AcmsWorker(ProcessWorker):
         " worker is told to stop: nothing stays Running that nobody works on."
     )
     _display_name = "ACMS"
-    _documentation_url = "https://pypi.org/project/prefect-acms/"
+    _documentation_url = "https://docs.prefect.io/v3/concepts/workers"
     _logo_url = ProcessWorker._logo_url  # noqa: SLF001 - where Prefect keeps what its catalogue shows
 
     def __init__(self, *args: Any, tell: Callable[[str], object] | None = None, **kwargs: Any) -> None:

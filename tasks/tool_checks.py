@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +19,8 @@ from prefect_acms.tasks.environment import Environment, environment_for
 from prefect_acms.tasks.installations import located
 from prefect_acms.tasks.processes import ProcessResult
 from prefect_acms.tasks.scratch import scratch_folder
+
+DISTRIBUTION = "prefect-acms"
 
 VERSION_SEC = 30.0
 
@@ -46,12 +49,13 @@ class ToolFacts(BaseModel):
 
 def facts_of(profile: ToolSpec, environment: Environment) -> ToolFacts:
     """What is known of a tool; its program is looked for, and not started."""
-    program = _program(profile, environment)
-    path = located(program, environment.variables)
+    programs = (_program(profile, environment), *profile.needs)
+    paths = [located(program, environment.variables) for program in programs]
+    missing = next((program for program, path in zip(programs, paths, strict=True) if path is None), None)
     return ToolFacts(
         tool_id=profile.tool_id,
-        state="bad" if path is None else "good",
-        found=f"no program {program} on PATH" if path is None else str(path),
+        state="good" if missing is None else "bad",
+        found=f"no program {missing} on PATH" if missing else str(paths[:2][-1]),
         kind="model" if profile.ai else "same" if profile.deterministic else "other",
         capabilities=profile.capabilities,
         safety_tier=profile.safety_tier,
@@ -68,6 +72,9 @@ def checked(profile: ToolSpec, environment: Environment) -> ToolFacts:
     facts = facts_of(profile, environment)
     if facts.state == "bad":
         return facts
+    if _is_ours(profile) and not profile.needs:
+        known = version(DISTRIBUTION)
+        return facts.model_copy(update={"version": known, "found": f"version {known} of {DISTRIBUTION}"})
     try:
         with scratch_folder() as folder:
             result = environment.run(
@@ -78,11 +85,11 @@ def checked(profile: ToolSpec, environment: Environment) -> ToolFacts:
             )
     except ToolFailed as error:
         return facts.model_copy(update={"state": "bad", "found": str(error)})
-    version = _NUMBER.search(result.stdout or result.stderr) if result.exit_code == 0 else None
+    told_version = _NUMBER.search(result.stdout or result.stderr) if result.exit_code == 0 else None
     if problem := _problem(profile, result):
         return facts.model_copy(update={"state": "bad", "found": problem})
-    told: dict[str, object] = {"version": version.group() if version else None}
-    told["found"] = f"version {version.group()}" if version else "it tells no version"
+    told: dict[str, object] = {"version": told_version.group() if told_version else None}
+    told["found"] = f"version {told_version.group()}" if told_version else "it tells no version"
     if _keys(profile) and not facts.keys:
         told |= {"state": "warning", "found": f"{told['found']}; no key is set: {' or '.join(_keys(profile))}"}
     return facts.model_copy(update=told)
@@ -96,10 +103,16 @@ def tool_environment(config: PipelineConfig) -> Environment:
 def version_argv(profile: ToolSpec, environment: Environment) -> tuple[str, ...]:
     """The command that makes a tool tell its version: its program, and the module or package that it runs."""
     command = profile.command
+    if profile.needs:
+        return (profile.needs[0], "--version")
     if "-m" in command:
         module = command.index("-m") + 1
         return (_program(profile, environment), *command[1:module], command[module], "--version")
     return (_program(profile, environment), "--version")
+
+
+def _is_ours(profile: ToolSpec) -> bool:
+    return any(argument.startswith("prefect_acms.") for argument in profile.command)
 
 
 def _program(profile: ToolSpec, environment: Environment) -> str:

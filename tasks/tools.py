@@ -19,7 +19,7 @@ from prefect_acms.dao.redaction import ending
 from prefect_acms.tasks.ai.handover import withheld_from
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.guardrails import escape
-from prefect_acms.tasks.installations import installation_of
+from prefect_acms.tasks.installations import installation_of, located
 from prefect_acms.tasks.processes import OnOutput, ProcessResult
 from prefect_acms.tasks.profiles import variables_of
 from prefect_acms.tasks.tool_requests import RequestFiles, ToolRequest, request_files
@@ -68,12 +68,15 @@ def run_tool(
     with _asked(profile, values, usage_file) as files, withheld(worktree, withheld_from(profile, worktree)):
         argv = tool_argv(profile, worktree=worktree, environment=environment, values=values, files=files)
         variables = _variables(profile, environment, files)
+        if missing := next((name for name in profile.needs if located(name, variables) is None), None):
+            raise ToolUnavailable(tool=profile.tool_id, problem=f"there is no program {missing} on PATH")
+        folders = (folder for name in (argv[0], *profile.needs) for folder in installation_of(name, variables))
         result = environment.run(
             argv,
             cwd=worktree / profile.working_directory,
             variables=variables,
             timeout_sec=min(profile.timeout_sec, timeout_sec or profile.timeout_sec),
-            readable=(*installation_of(argv[0], variables), *(() if files is None else (files.request.parent,))),
+            readable=(*folders, *(() if files is None else (files.request.parent,))),
             writable=() if files is None else (files.usage.parent,),
             network=profile.network,
             on_output=on_output,

@@ -64,6 +64,17 @@ def test_a_check_asks_for_versions_and_hands_out_no_key(acms: Acms, programs: Pa
     assert found["codex"]["state"] == "bad"
     assert "it ended with 3: broken" in found["codex"]["found"]
     assert found["ruff-fix"]["version"]
+    assert found["ai-edit"]["found"].endswith(" of prefect-acms")
+
+
+def test_a_tool_of_ours_is_there_with_the_program_that_it_starts(acms: Acms, programs: Path) -> None:
+    """Its version is that program's; without it, the tool is told as missing, and is not started."""
+    without = facts(acms("tools", "list", "--json", PATH=str(programs)))
+    assert (without["rustfmt"]["state"], without["rustfmt"]["found"]) == ("bad", "no program rustfmt on PATH")
+    (programs / "rustfmt").write_text("#!/bin/sh\necho rustfmt 1.9.0-stable\n")
+    (programs / "rustfmt").chmod(0o755)
+    found = facts(acms("tools", "check", "rustfmt", "--json", PATH=f"{programs}:/usr/bin:/bin"))["rustfmt"]
+    assert (found["state"], found["version"]) == ("good", "1.9.0-stable")
 
 
 def test_a_tool_that_is_needed_and_missing_is_a_failure(acms: Acms, tmp_path: Path) -> None:
