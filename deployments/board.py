@@ -16,7 +16,7 @@ from prefect_acms.dao.phases import PHASES
 from prefect_acms.dao.store import Store
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.dao.workstreams import WorkstreamRow
-from prefect_acms.deployments.output import STYLES
+from prefect_acms.deployments.table import STYLES
 from prefect_acms.tasks.reports.drawing import tone
 from prefect_acms.tasks.reports.text import count, one_line, seconds
 from prefect_acms.tasks.summary_records import tool_of

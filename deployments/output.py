@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from prefect_acms.deployments.screen import Screen
     from prefect_acms.tasks.retrials import Retrial
 
-STYLES = {"good": "green", "bad": "red", "held": "yellow", "warning": "yellow", "busy": "blue", "waiting": "dim"}
-"""Colours of the tones of states."""
-
 
 def emit_json(value: Any) -> None:
     """Print a value as JSON, keys in their documented order."""
@@ -56,21 +53,13 @@ def say(renderable: RenderableType, on: Console | None = None) -> None:
 
 def emit_table(head: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
     """Print rows under a head, or a sentence when there are none; a column called STATE is coloured."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from prefect_acms.tasks.reports.text import printable
+    from prefect_acms.deployments.table import table_of
 
     if not rows:
         click.echo(nothing)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in head:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        cells = zip(head, row, strict=True)
-        table.add_row(*(Text(printable(cell), style=_style(cell) if name == "STATE" else "") for name, cell in cells))
-    say(table)
+    screen = console()
+    say(table_of(head, rows, screen.width), screen)
 
 
 def show_diff(text: str) -> None:
@@ -101,12 +90,6 @@ def emit_retrial(done: Retrial, *, as_json: bool) -> int:
     else:
         click.echo(printable(done.sentence))
     return 0 if done.went_well else 1
-
-
-def _style(state: str) -> str:
-    from prefect_acms.tasks.reports.drawing import tone
-
-    return STYLES.get(state) or STYLES[tone(state)]
 
 
 def emit_file(content: bytes, output: Path | None) -> None:

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from prefect_acms.deployments.demo import Health
-from prefect_acms.deployments.output import STYLES, say
+from prefect_acms.deployments.output import say
+from prefect_acms.deployments.table import STYLES
 from prefect_acms.tasks.reports.drawing import tone
 from prefect_acms.tasks.reports.text import cost_told, count, dollars, one_line, printable, seconds
 from prefect_acms.tasks.summary_model import PatchRecord, Summary

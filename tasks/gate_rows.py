@@ -22,6 +22,9 @@ KEPT_CHARACTERS = 50_000
 """How much of a gate's output is stored, from its end, where the verdict stands."""
 
 
+NO_GATE = "there is none: name a command by --lint or --unit, or in the section gates of the configuration"
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """What the gates say of a tree: what they have against it, if anything, and the rows in which they say so."""
@@ -57,7 +60,7 @@ def judged_tree(
         reasons = "; ".join(
             f"{gate.gate_type}: {baseline.results[gate.gate_type].unavailable}" for gate in baseline.gates
         )
-        return Judged(f"no gate can judge it ({reasons or 'there is none'})")
+        return Judged(f"no gate can judge it ({reasons or NO_GATE})")
     tree = worktree.tree()
     rows: list[tuple[GateType, str]] = []
     steps = steps_for(baseline.judging, touched)

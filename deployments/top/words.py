@@ -9,8 +9,8 @@ from datetime import datetime
 from rich.text import Text
 
 from prefect_acms.canonical.clock import utc_moment
-from prefect_acms.deployments.output import STYLES
 from prefect_acms.deployments.records import BreakerRecord, EventRecord, PatchFate, Snapshot, WorkerRecord
+from prefect_acms.deployments.table import STYLES
 from prefect_acms.tasks.reports.drawing import tone
 from prefect_acms.tasks.reports.text import count, day_and_time, one_line, seconds
 from prefect_acms.tasks.summary_model import ListedRun, TaskRecord, WorkstreamRecord
