@@ -185,7 +185,7 @@ def _rewrites(
 
 
 def _leans_on_more(edit: Edit, level: int) -> bool:
-    """Whether what replaces a piece of code has names that stand not in it but around it, the file as a whole left out."""
+    """Whether what replaces a piece of code has names that stand not in it but around it, but for the whole file."""
     pair = edit.around[level]
     new = {name for node in pair.after for name in _NAME.findall(node.text())} - {*_NAME.findall(pair.before.text())}
     return bool(new) and any(new.intersection(_NAME.findall(one.before.text())) for one in edit.around[level + 1 : -1])
