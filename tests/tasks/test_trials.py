@@ -8,7 +8,7 @@ from driven import a_gap
 from repositories import git
 from tried import FILES, Tried
 
-from prefect_acms.blocks.config import DiscoverySettings
+from prefect_acms.blocks.config import DiscoverySettings, GateSettings
 from prefect_acms.blocks.guardrails import GuardrailSettings, ReviewSettings
 from prefect_acms.tasks.feedback import said_of_entry
 from prefect_acms.tasks.quarantine import kept_ref
@@ -91,6 +91,14 @@ def test_what_was_not_tried_any_more_is_quarantined_and_says_so(tmp_path: Path, 
     left = shop.entry(trials.rejected[1].entry_id)
     assert (left.state, left.applied_at) == ("quarantined", None)
     assert (left.quarantine_reason or "").startswith("it was left out after 1 try of other parts of its patch")
+
+
+def test_a_repository_without_gates_is_told_how_to_name_one(tmp_path: Path, canonical_url: str) -> None:
+    """Nothing goes in that nobody has judged; the reason says what to do about it."""
+    none = {f"{name}_enabled": False for name in ("lint", "security", "unit", "integration")}
+    shop = Tried(tmp_path, canonical_url, gates=GateSettings.model_validate(none))
+    (rejected,) = shop.tried(shop.diff(a="A = 2\n")).rejected
+    assert "no gate can judge it (there is none: name a command by --lint or --unit" in rejected.refusal.reason
 
 
 def test_what_policy_refuses_is_quarantined_before_it_is_applied(tmp_path: Path, canonical_url: str) -> None:
