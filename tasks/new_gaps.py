@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from prefect_acms.canonical.errors import AcmsError
 from prefect_acms.dao.runs import RunRow
@@ -17,15 +18,22 @@ FURTHEST = 1000
 """Runs of the repository that are looked through for one to compare with."""
 
 
-def new_gaps(store: Store, run: RunRow) -> frozenset[str]:
-    """The fingerprints of what is new in a run; all of them where no earlier run asked all of its sources."""
+class NewGaps(NamedTuple):
+    """The fingerprints of what is new, and the run without it; none where no earlier run asked all of its sources."""
+
+    fingerprints: frozenset[str]
+    since: str | None
+
+
+def new_gaps(store: Store, run: RunRow) -> NewGaps:
+    """What is new in a run: everything, where there is no run to compare it with."""
     with store.begin(read_only=True) as dao:
         found = [gap_of(row) for row in dao.gaps.of_run(run.id)]
         before = _run_before(dao, run)
         known = [gap_of(row) for row in dao.gaps.of_run(before.id)] if before is not None else []
     files = _files(run)
     new = compare(known, found, is_there=lambda path: files is None or path in files).new
-    return frozenset(gap.fingerprint for gap in new)
+    return NewGaps(frozenset(gap.fingerprint for gap in new), before.id if before is not None else None)
 
 
 def _run_before(dao: UnitOfWork, run: RunRow) -> RunRow | None:

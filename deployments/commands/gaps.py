@@ -39,7 +39,9 @@ def gaps(run: str, state: str | None, database_url: str | None, *, only_new: boo
 
         store = existing_store(database_url)
         new = new_gaps(store, find_run(store, run))
-        found = [gap for gap in found if gap.fingerprint in new]
+        found = [gap for gap in found if gap.fingerprint in new.fingerprints]
+        if new.since is None:
+            click.echo("No earlier run has asked the same sources: everything is new.", err=True)
     if as_json:
         emit_records(found)
     else:

@@ -64,8 +64,10 @@ def test_only_what_the_run_before_did_not_find_is_new(acms: Acms, tmp_path: Path
     looked(repository, url, worked=("mypy",))
     last = looked(repository, url, gap("new.py", "one"), gap("new.py", "two"))
 
-    def listed(run: str) -> list[str]:
-        return [one["title"] for one in json.loads(acms("gaps", run, "--new", "--json", "--database-url", url).stdout)]
+    def listed(run: str) -> tuple[list[str], str]:
+        said = acms("gaps", run, "--new", "--json", "--database-url", url)
+        return [one["title"] for one in json.loads(said.stdout)], said.stderr
 
-    assert listed(last) == ["two is wrong"]
-    assert listed(looked(repository, url, gap("x.py", "one"), worked=("ruff", "mypy"))) == ["one is wrong"]
+    assert listed(last) == (["two is wrong"], "")
+    new, told = listed(looked(repository, url, gap("x.py", "one"), worked=("ruff", "mypy")))
+    assert (new, told.strip()) == (["one is wrong"], "No earlier run has asked the same sources: everything is new.")
