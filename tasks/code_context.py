@@ -57,7 +57,7 @@ class FileContext:
         begin = (row, column if column is not None else self._indentation(row))
         if (comment := _at(self.comments, begin)) is not None:
             return [normalised(comment.code)]
-        at = bisect_right([statement.start for statement in self.statements], begin) - 1
+        at = bisect_right(self.statements, begin, key=_start) - 1
         if at < 0 or self.statements[at].end < begin:
             at += 1  # between two statements: an empty line or the end of a row
         last = end or begin
@@ -112,7 +112,12 @@ def normalised(code: str) -> str:
 
 
 def _at(statements: Sequence[Statement], place: Place) -> Statement | None:
-    return next((one for one in statements if one.start <= place < one.end), None)
+    at = bisect_right(statements, place, key=_start) - 1
+    return statements[at] if at >= 0 and place < statements[at].end else None
+
+
+def _start(statement: Statement) -> Place:
+    return statement.start
 
 
 def _parsed(lines: tuple[str, ...]) -> FileContext:

@@ -18,7 +18,7 @@ from prefect_acms.tasks.recurring import FixedMeanwhile
 MOST = 100
 """How many are kept."""
 
-LOOKED_FOR = ("sources", "reports", "ruff_select", "mypy_strict", "coverage_threshold")
+LOOKED_FOR = ("sources", "reports", "sarif", "ruff_select", "mypy_strict", "coverage_threshold")
 """The settings that decide what is found."""
 
 

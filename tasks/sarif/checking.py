@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -13,13 +14,19 @@ from jsonschema.validators import extend  # type: ignore[import-untyped]
 
 from prefect_acms.canonical.errors import InvalidDocument
 from prefect_acms.tasks.documents import LONGEST_VALUE, parsed_json, read_bytes
+from prefect_acms.tasks.sarif.values import pointer, unusable
 
 SCHEMA = Path(__file__).with_name("schema") / "sarif-2.1.0-rtm.5.json"
 
 Log = Mapping[str, Any]
 """A SARIF log that the schema has accepted."""
 
+LAST_LINE = 2**31 - 1
+"""The highest number of a line or column; no editor has more, and no database column of ours."""
+
 _HERE = "#/definitions/"
+
+_log = logging.getLogger(__name__)
 
 
 def read_log(path: Path) -> Log:
@@ -30,10 +37,41 @@ def read_log(path: Path) -> Log:
 def log_of(content: bytes, path: str) -> Log:
     """The log that these bytes hold; raises InvalidDocument with the JSON pointer of the first thing that is wrong."""
     document = parsed_json(content, path)
-    if problem := problem_of(document):
+    problem = unusable(document)
+    if problem is None:
+        _leave_out_empty_descriptions(document, path)
+        problem = problem_of(document)
+    if problem:
         raise InvalidDocument(path=path, where=problem[0], problem=problem[1])
     log: Log = document
     return log
+
+
+def _leave_out_empty_descriptions(document: Any, path: str) -> None:
+    """Take the descriptions of fixes that are null out of a log: ruff 0.17 writes some, and means that it has none."""
+    places = []
+    for at, fix in _fixes(document):
+        if fix.get("description") == {"text": None}:
+            del fix["description"]
+            places.append(pointer((*at, "description", "text")))
+    if places:
+        more = f", and {len(places) - 1} more" if places[1:] else ""
+        _log.warning("%s: %s is null%s; read as if the fix had no description", path, places[0], more)
+
+
+def _fixes(document: Any) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
+    """Each fix of a document, which need not be SARIF, with the way to it."""
+    for run, one in _entries(document, "runs"):
+        for result, found in _entries(one, "results"):
+            for number, fix in _entries(found, "fixes"):
+                yield ("runs", run, "results", result, "fixes", number), fix
+
+
+def _entries(bearer: dict[str, Any], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    entries = bearer.get(name) if isinstance(bearer, dict) else None
+    for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+        if isinstance(entry, dict):
+            yield number, entry
 
 
 def problem_of(document: Any) -> tuple[str, str] | None:
@@ -42,12 +80,7 @@ def problem_of(document: Any) -> tuple[str, str] | None:
         error = next(iter(_validator().iter_errors(document)), None)
     except RecursionError:
         return "document", "nested too deeply"
-    return None if error is None else (_pointer(error), _told(error))
-
-
-def _pointer(error: ValidationError) -> str:
-    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in error.absolute_path)
-    return "".join(f"/{step}" for step in steps) or "document"
+    return None if error is None else (pointer(error.absolute_path), _told(error))
 
 
 def _told(error: ValidationError) -> str:
@@ -66,6 +99,8 @@ def _validator() -> Any:
     # errata 01 of the standard: a tool that failed before it could tell anything writes null
     schema["properties"]["runs"]["type"] = ["array", "null"]
     definitions = schema["definitions"]
+    for name in ("startLine", "startColumn", "endLine", "endColumn"):
+        definitions["region"]["properties"][name]["maximum"] = LAST_LINE
 
     def reference(validator: Any, target: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
         # every reference of this schema is to one of its own definitions, and to look it up is most of the time

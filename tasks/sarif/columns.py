@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 LINE_ENDS = re.compile(r"\r\n|\n|\r")
@@ -38,9 +40,16 @@ def characters(text: str, columns: int, kind: str = UTF16) -> int:
     return len(text)
 
 
-def line_starts(text: str) -> list[int]:
-    """Where each line of a text begins."""
-    return [0, *(found.end() for found in LINE_ENDS.finditer(text))]
+@lru_cache(maxsize=4)
+def line_starts(text: str) -> tuple[int, ...]:
+    """Where each line of a text begins; kept, since thousands of regions may be in the same text."""
+    return (0, *(found.end() for found in LINE_ENDS.finditer(text)))
+
+
+@lru_cache(maxsize=4)
+def rows_of(text: str) -> tuple[str, ...]:
+    """The lines of a text without their ends."""
+    return tuple(LINE_ENDS.split(text))
 
 
 def span_of(region: Mapping[str, Any], text: str, kind: str = UTF16) -> Span | None:
@@ -75,11 +84,11 @@ def lines_of(region: Mapping[str, Any], text: str | None) -> tuple[int, int] | N
     span = span_of(region, text) if text is not None else None
     if span is None or text is None:
         return None
-    first = len(LINE_ENDS.findall(text[: span.start])) + 1
-    return first, first + len(LINE_ENDS.findall(text[span.start : max(span.start, span.end - 1)]))
+    starts = line_starts(text)
+    return bisect_right(starts, span.start), bisect_right(starts, max(span.start, span.end - 1))
 
 
-def _place(text: str, starts: list[int], line: int, column: int | None, kind: str) -> int:
+def _place(text: str, starts: Sequence[int], line: int, column: int | None, kind: str) -> int:
     start = starts[line - 1]
     end = starts[line] if line < len(starts) else len(text)
     body = LINE_ENDS.sub("", text[start:end])

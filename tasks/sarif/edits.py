@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -82,9 +83,8 @@ def edited(text: str, edits: Sequence[Edit]) -> str | None:
 def _lines(span: Span, starts: list[int], text: str) -> tuple[int, int]:
     """The first and the last line, from 0, that have to be replaced whole; never none."""
     count = len(starts) - 1
-    first = max(number for number in range(count) if starts[number] <= span.start)
-    end = max(span.start, span.end - 1)
-    last = max(number for number in range(first, count) if starts[number] <= end)
+    first = bisect_right(starts, span.start, hi=count) - 1
+    last = bisect_right(starts, max(span.start, span.end - 1), hi=count) - 1
     if first and starts[first] == len(text):
         # behind the last line end there is no line to hold on to
         first -= 1

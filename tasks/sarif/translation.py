@@ -16,12 +16,13 @@ from prefect_acms.tasks.anchors import CODE, anchor
 from prefect_acms.tasks.code_context import CodeContext
 from prefect_acms.tasks.fingerprints import Fingerprinter, fingerprint
 from prefect_acms.tasks.gaps import Gap
-from prefect_acms.tasks.sarif.columns import LINE_ENDS, characters, lines_of
+from prefect_acms.tasks.sarif.columns import characters, lines_of, rows_of
 from prefect_acms.tasks.sarif.edits import BOM, Edit, edits_of, replacements_of
 from prefect_acms.tasks.sarif.fixing import EDITS
 from prefect_acms.tasks.sarif.messages import text_of
 from prefect_acms.tasks.sarif.places import Places, Tree
 from prefect_acms.tasks.sarif.reading import Finding
+from prefect_acms.tasks.sources.ruff_rules import family_of
 
 SARIF = "sarif"
 """The source of a gap whose tool is none that this run asks itself."""
@@ -43,6 +44,11 @@ LONGEST_TITLE, LONGEST_HELP = 300, 2000
 MOST_STEPS = 20
 
 _WORD = re.compile(r"[^a-z0-9]+")
+_WEAKNESS = re.compile(r"(^|[/:])cwe\b")
+_SCANNERS = frozenset({"bandit", "checkov", "gitleaks", "trivy", "trufflehog"})
+"""Tools that look for nothing but weaknesses and secrets, and do not always say so."""
+
+RUFF = "ruff"
 _CATEGORIES = ("security", "correctness", "reliability", "performance", "maintainability", "style", "formatting")
 
 
@@ -86,7 +92,7 @@ class Translator:
             fingerprint=name,
             title=_cut(finding.message, LONGEST_TITLE),
             description=_description(finding),
-            category=_category(finding),
+            category=_category(finding, source),
             severity=severity_of(finding),
             file_paths=paths,
             start_line=lines[0] if lines else None,
@@ -101,7 +107,7 @@ class Translator:
         if not {"startLine", "startColumn", "endColumn"} <= region.keys():
             first, _ = self._lines(finding) or (1, 1)
             return self._context.of(path, first)
-        rows, kind = _rows(self._text(path) or ""), finding.column_kind
+        rows, kind = rows_of(self._text(path) or ""), finding.column_kind
         ends = (
             (region["startLine"], region["startColumn"]),
             (region.get("endLine", region["startLine"]), region["endColumn"]),
@@ -126,7 +132,7 @@ class Translator:
 
     def _anchor(self, path: str, lines: tuple[int, int] | None) -> list[str]:
         text = self._text(path)
-        return anchor(_rows(text), *lines) if text is not None and lines else []
+        return anchor(rows_of(text), *lines) if text is not None and lines else []
 
     def _edits(self, finding: Finding, places: Places) -> list[Edit]:
         """The edits of the first fix that can be made in the tree as it is; alternatives are alternatives."""
@@ -172,18 +178,25 @@ def _run_of(pointer: str) -> str:
     return pointer.rpartition("/results/")[0]
 
 
-def _rows(text: str) -> list[str]:
-    return LINE_ENDS.split(text)
-
-
-def _category(finding: Finding) -> str:
+def _category(finding: Finding, source: str) -> str:
+    """As the source itself names it, where the run asks it too; else what the log says."""
+    if source == RUFF:
+        return family_of(finding.rule_id)[0]
     properties = {**(finding.rule.get("properties") or {}), **(finding.result.get("properties") or {})}
     tags = [str(tag).lower() for tag in properties.get("tags") or ()]
-    if finding.security_severity is not None:
+    if finding.security_severity is not None or finding.tool.lower() in _SCANNERS or _names_weakness(finding, tags):
         return "security"
     named = next((name for name in _CATEGORIES if name in tags), None)
     said = properties.get("category")
     return named or (_WORD.sub("-", said.lower()).strip("-") if isinstance(said, str) else "") or "uncategorized"
+
+
+def _names_weakness(finding: Finding, tags: Iterable[str]) -> bool:
+    """Whether the log says which weakness of the CWE it is: by a tag, as CodeQL's, or by a taxon of the standard."""
+    targets = [relation["target"] for relation in finding.rule.get("relationships") or ()]
+    taxa = [*targets, *(finding.result.get("taxa") or ())]
+    named = [*tags, *(str((taxon.get("toolComponent") or {}).get("name", "")).lower() for taxon in taxa)]
+    return any(_WEAKNESS.search(name) for name in named)
 
 
 def _description(finding: Finding) -> str:

@@ -15,7 +15,7 @@ ScanOf = Callable[..., Scan]
 
 FOUND = {
     "bandit": ["app.py:9 B307 medium security"],
-    "checkov": ["infra/my bucket.tf:1 CKV_AWS_20 high uncategorized"],
+    "checkov": ["infra/my bucket.tf:1 CKV_AWS_20 high security"],
     "clippy": ["core/src/lib.rs:2 clippy::needless_return medium uncategorized fixable"],
     "codeql": ["app.py:1 py/unused-import low maintainability", "app.py:7 py/sql-injection high security"],
     "eslint": ["web/cart.js:2 no-unused-vars high variables", "web/cart.js:3 eqeqeq medium best-practices"],
@@ -23,7 +23,7 @@ FOUND = {
         "native/main.c:2 -Wunused-variable medium uncategorized",
         "native/main.c:3 error high uncategorized fixable",
     ],
-    "gitleaks": ["settings.ini:2 generic-api-key medium uncategorized"],
+    "gitleaks": ["settings.ini:2 generic-api-key medium security"],
     "multitool-baseline": ["app.py:2 python:S1481 medium uncategorized"],
     "roslyn": ["src/Shop/Cart.cs:3 CA1822 low performance"],
     "ruff": ["app.py:1 F401 high uncategorized fixable"],
@@ -97,5 +97,5 @@ def test_a_file_of_a_tool_that_the_run_asks_itself_adds_to_that_source(scan_of: 
     scan = scan_of(PRODUCERS / "ruff.sarif", sources=("ruff", "sarif"))
     (found,) = SarifSource().discover(scan).gaps
     own = {gap.fingerprint: gap for gap in RuffSource().discover(scan).gaps}
-    assert found.source == "ruff"
+    assert (found.source, found.category) == ("ruff", own[found.fingerprint].category)
     assert (own[found.fingerprint].title, own[found.fingerprint].start_line) == (found.title, found.start_line)

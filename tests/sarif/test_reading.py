@@ -33,6 +33,14 @@ def located(**location: Any) -> dict[str, Any]:
     return {"locations": [{"physicalLocation": {"artifactLocation": location}}]}
 
 
+def in_region(**region: Any) -> dict[str, Any]:
+    """A result in a region of a file."""
+    return {"locations": [{"physicalLocation": {"artifactLocation": {"uri": "a.py"}, "region": region}}]}
+
+
+REGION = "/runs/0/results/0/locations/0/physicalLocation/region"
+
+
 def first(log: dict[str, Any], root: Path) -> Finding:
     """The first finding of a log, which has to be valid."""
     assert problem_of(log) is None
@@ -51,6 +59,13 @@ def first(log: dict[str, Any], root: Path) -> Finding:
         (log_with({"locations": 3}), "/runs/0/results/0/locations", "3 is not of type 'array'"),
         (log_with({"a/b~c": 1}), "/runs/0/results/0", "Additional properties are not allowed"),
         (log_with(artifacts=[{"length": 1}, {"length": 1}]), "/runs/0/artifacts", "entries 0 and 1 are equal"),
+        (log_with({"rank": float("nan")}), "/runs/0/results/0/rank", "nan is no number of JSON"),
+        (log_with({"properties": {"a/b": [1, float("inf")]}}), "/runs/0/results/0/properties/a~1b/1", "inf is no"),
+        (log_with({"ruleId": "\udc00"}), "/runs/0/results/0/ruleId", "half of a surrogate pair"),
+        (log_with({"message": {"text": "a\ud83d"}}), "/runs/0/results/0/message/text", "half of a surrogate pair"),
+        (log_with({"properties": {"\ud83d": 1}}), "/runs/0/results/0/properties", "a key with half of a surrogate"),
+        (log_with(in_region(startLine=10**30)), f"{REGION}/startLine", "is greater than the maximum of 2147483647"),
+        (log_with(in_region(startLine=1, endColumn=2**31)), f"{REGION}/endColumn", "is greater than the maximum"),
         (log_with({"guid": "4"}), "/runs/0/results/0/guid", "does not match"),
         (log_with(originalUriBaseIds={"A/~": {"uri": 1}}), "/runs/0/originalUriBaseIds/A~1~0/uri", "1 is not of type"),
     ],
@@ -69,6 +84,43 @@ def test_what_is_not_json_is_refused(content: bytes) -> None:
     """However it is broken."""
     with pytest.raises(InvalidDocument):
         log_of(content, "a.sarif")
+
+
+def test_what_is_nested_endlessly_is_refused_with_its_place() -> None:
+    """Before somebody who copies or stores it comes to the end of the stack."""
+
+    def nested(levels: int) -> bytes:
+        return json.dumps(log_with({"properties": {"a": json.loads("[" * levels + "]" * levels)}})).encode()
+
+    assert log_of(nested(150), "a.sarif")
+    with pytest.raises(InvalidDocument, match="nested too deeply") as refused:
+        log_of(nested(800), "a.sarif")
+    assert str(refused.value.facts["where"]).startswith("/runs/0/results/0/properties/a/0/0/")
+
+
+def test_the_null_descriptions_of_ruff_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """With a warning that names the place; a description that is wrong in another way is refused."""
+
+    def fixing(description: dict[str, Any]) -> bytes:
+        fixes = [
+            {
+                "description": description,
+                "artifactChanges": [
+                    {"artifactLocation": {"uri": "a.py"}, "replacements": [{"deletedRegion": {"startLine": line}}]}
+                ],
+            }
+            for line in (1, 2)
+        ]
+        return json.dumps(log_with({}, {"fixes": fixes})).encode()
+
+    log = log_of(fixing({"text": None}), "a.sarif")
+    assert [list(fix) for fix in log["runs"][0]["results"][1]["fixes"]] == [["artifactChanges"]] * 2
+    assert problem_of(log) is None
+    (warning,) = caplog.messages
+    assert warning.startswith("a.sarif: /runs/0/results/1/fixes/0/description/text is null, and 1 more; ")
+    for wrong in ({"text": 1}, {"text": None, "id": "x"}, {}):
+        with pytest.raises(InvalidDocument, match="/runs/0/results/1/fixes/0/description"):
+            log_of(fixing(wrong), "a.sarif")
 
 
 def test_runs_may_be_null(tmp_path: Path) -> None:
