@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ import click
 from prefect_acms.deployments.options import FILE, answer_options, database_option, json_option
 
 if TYPE_CHECKING:
-    from prefect_acms.dao.store import Store
     from prefect_acms.tasks.codemods.previews import Preview
     from prefect_acms.tasks.codemods.proposals import Proposal
 
@@ -173,63 +171,48 @@ def _tell(proposal: Proposal, back: list[str], elsewhere: list[tuple[str, Previe
         show_diff(preview.diff)
 
 
-@promote.command()
-@click.argument("codemod")
-@answer_options
-@database_option
-@json_option
-def accept(codemod: str, operator: str, reason: str, database_url: str | None, *, as_json: bool) -> None:
+def _decision(name: str, said: str) -> None:
+    """Add the command by which a person decides about a codemod in that way."""
+
+    @promote.command(name, help=said)
+    @click.argument("codemod")
+    @answer_options
+    @database_option
+    @json_option
+    def decide(codemod: str, operator: str, reason: str, database_url: str | None, *, as_json: bool) -> None:
+        from prefect_acms.deployments.existing import existing_store
+        from prefect_acms.deployments.output import emit_json
+        from prefect_acms.tasks.codemods.promoting import accept, reject, revoke
+        from prefect_acms.tasks.reports.text import printable
+
+        verb = {"accept": accept, "reject": reject, "revoke": revoke}[name]
+        decided = verb(existing_store(database_url), codemod, operator=operator, reason=reason)
+        if as_json:
+            emit_json(decided.model_dump(mode="json"))
+        else:
+            click.echo(printable(f"{decided.name} is {decided.status} by {operator}."))
+
+
+_decision(
+    "accept",
     """Accept a codemod: runs that start from now on use it first for the gaps of its rule.
 
     It is learned and tried once more before; if accepted patches lead to another one by now, it is refused. What it
     does in a run is judged by gates and proof like every patch. The JSON is as of `show`, without taken_back and
     elsewhere.
-    """
-    from prefect_acms.tasks.codemods import promoting
-
-    _decide(promoting.accept, codemod, operator, reason, database_url, as_json=as_json)
-
-
-@promote.command()
-@click.argument("codemod")
-@answer_options
-@database_option
-@json_option
-def reject(codemod: str, operator: str, reason: str, database_url: str | None, *, as_json: bool) -> None:
+    """,
+)
+_decision(
+    "reject",
     """Reject a proposed codemod; `propose` takes it up again.
 
     The JSON is as of `accept`.
-    """
-    from prefect_acms.tasks.codemods import promoting
-
-    _decide(promoting.reject, codemod, operator, reason, database_url, as_json=as_json)
-
-
-@promote.command()
-@click.argument("codemod")
-@answer_options
-@database_option
-@json_option
-def revoke(codemod: str, operator: str, reason: str, database_url: str | None, *, as_json: bool) -> None:
+    """,
+)
+_decision(
+    "revoke",
     """Take an accepted codemod out of use; gaps of its rule go where they went before.
 
     The JSON is as of `accept`.
-    """
-    from prefect_acms.tasks.codemods import promoting
-
-    _decide(promoting.revoke, codemod, operator, reason, database_url, as_json=as_json)
-
-
-def _decide(
-    verb: Callable[..., Proposal], codemod: str, operator: str, reason: str, database_url: str | None, *, as_json: bool
-) -> None:
-    from prefect_acms.deployments.existing import existing_store
-    from prefect_acms.deployments.output import emit_json
-    from prefect_acms.tasks.reports.text import printable
-
-    store: Store = existing_store(database_url)
-    decided = verb(store, codemod, operator=operator, reason=reason)
-    if as_json:
-        emit_json(decided.model_dump(mode="json"))
-    else:
-        click.echo(printable(f"{decided.name} is {decided.status} by {operator}."))
+    """,
+)
