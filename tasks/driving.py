@@ -64,6 +64,8 @@ class Drive:
     """Set while the run is being ended: a thread that still works for it is refused from then on."""
     waits: Waits = field(default_factory=Waits)
     """The patches of the run for whose review a thread of this process waits."""
+    answers: dict[str, bool] = field(default_factory=dict)
+    """What models have said of gaps in files of a certain content, so that none is paid for the same answer twice."""
     suspends: bool = False
     """Whether this process may end while the run waits for a person alone."""
     suspended: bool = False

@@ -57,6 +57,7 @@ class Rescanner:
             ai=self.drive.config.ai,
             budget=SourceBudget(self.drive.budgets, self.drive.run_id),
             learnt=self.drive.learnt,
+            answers=self.drive.answers,
         )
         with self.drive.watching():
             answers = {source.name: source.discover(scan) for source in load_sources(self.sources)}

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from pydantic import BaseModel, ConfigDict
 
 from prefect_acms.tasks.ai.disclosure import Disclosure
-from prefect_acms.tasks.fingerprints import CONTEXT_LINES, Fingerprinter
+from prefect_acms.tasks.fingerprints import CONTEXT_LINES, Fingerprinter, content_of
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.git import names_of, run_git
 from prefect_acms.tasks.sources.test_files import test_files_among
@@ -69,3 +69,16 @@ def is_unchanged(disclosure: Disclosure, gap: Gap) -> bool:
     if shown is None:
         return (disclosure.root / path).exists()
     return gap.fingerprint in identities(gap.rule_id, path, shown.lines)
+
+
+def renamed(disclosure: Disclosure, gap: Gap) -> Gap | None:
+    """The gap in the file that has its code now, where its own is not there any more; None where none has it."""
+    if (disclosure.root / gap.file_paths[0]).exists():
+        return None
+    content = content_of(gap.fingerprint)
+    for path in disclosure.files:
+        shown = disclosure.shown(path) if content is not None else None
+        for name in identities(gap.rule_id, path, shown.lines) if shown else ():
+            if content_of(name) == content:
+                return gap.model_copy(update={"fingerprint": name, "file_paths": (path,)})
+    return None

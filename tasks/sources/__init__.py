@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -40,7 +40,8 @@ class Scan:
     would say of them otherwise, with the same fingerprints. `known` are the gaps that such a proof is about, for a
     source that would not find the same twice; `ai` and `budget` are for one that asks a model. `learnt` is a folder of
     the run, which may not be there yet: what a source leaves in it while it looks at the base commit may make its
-    proofs faster. A proof only reads it, since what it looks at is not trusted yet.
+    proofs faster. A proof only reads it, since what it looks at is not trusted yet. `answers` are what was paid for
+    already, by a key that names all that the answer is about.
     """
 
     root: Path
@@ -52,6 +53,7 @@ class Scan:
     ai: AiSettings = field(default_factory=AiSettings)
     budget: Reserving | None = None
     learnt: Path | None = None
+    answers: MutableMapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from prefect_acms.dao.redaction import ending
 from prefect_acms.tasks.ai.context import tokens_of, whole_files
 from prefect_acms.tasks.ai.disclosure import Disclosure
 from prefect_acms.tasks.ai.handover import argv_of, session_variables
-from prefect_acms.tasks.ai.scanning import SOURCE, ScanAnswer, ScanRequest, is_unchanged, worth_reading
+from prefect_acms.tasks.ai.scanning import SOURCE, ScanAnswer, ScanRequest, is_unchanged, renamed, worth_reading
 from prefect_acms.tasks.budgets import Reservation
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.processes import ProcessResult
@@ -69,8 +70,21 @@ def _still_there(scan: Scan, disclosure: Disclosure) -> tuple[Gap, ...]:
     asked = set(scan.files or ())
     known = [gap for gap in scan.known if gap.source == SOURCE and asked.intersection(gap.file_paths)]
     same = tuple(gap for gap in known if is_unchanged(disclosure, gap))
-    changed = tuple(gap for gap in known if gap not in same and disclosure.shown(gap.file_paths[0]))
-    return (*same, *_asked(scan, ScanRequest(known=changed), scan.ai.context_tokens)) if changed else same
+    others = [gap for gap in known if gap not in same]
+    moved = tuple(filter(None, (renamed(disclosure, gap) for gap in others)))
+    changed = {_question(scan, gap): gap for gap in others if disclosure.shown(gap.file_paths[0])}
+    unasked = {question: gap for question, gap in changed.items() if question not in scan.answers}
+    if unasked:
+        there = _asked(scan, ScanRequest(known=tuple(unasked.values())), scan.ai.context_tokens)
+        names = {gap.fingerprint for gap in there}
+        scan.answers.update({question: gap.fingerprint in names for question, gap in unasked.items()})
+    return (*same, *moved, *(gap for question, gap in changed.items() if scan.answers[question]))
+
+
+def _question(scan: Scan, gap: Gap) -> str:
+    """The identity of the question whether a gap is still there: it is about the gap's files as they are now."""
+    texts = [(scan.root / path).read_bytes() for path in gap.file_paths if (scan.root / path).is_file()]
+    return " ".join([gap.fingerprint, *(sha256(text).hexdigest() for text in texts)])
 
 
 def _asked(scan: Scan, request: ScanRequest, tokens: int) -> tuple[Gap, ...]:

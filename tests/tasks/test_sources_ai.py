@@ -19,6 +19,7 @@ from prefect_acms.canonical.errors import BudgetExceeded
 from prefect_acms.canonical.outside_errors import SourceFailed
 from prefect_acms.tasks.ai.scanning import identities
 from prefect_acms.tasks.discovery import discover
+from prefect_acms.tasks.fingerprints import compare
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.source_budgets import SourceBudget
 from prefect_acms.tasks.sources import Scan
@@ -106,6 +107,25 @@ def test_a_known_gap_is_asked_about_only_where_its_code_has_changed(provider: Pr
     assert "Divides by zero" in prompt
     assert "return x // 3" in prompt
     assert "Runs what is typed in" not in prompt
+    assert AiSource().discover(proof).gaps == (shell, third)
+    file.write_text(file.read_text() + "# more\n")
+    provider.script(states("there", "gone"))
+    assert AiSource().discover(proof).gaps == (shell, half)
+    assert len(provider.asked) == 2, "it is asked once about a file of a certain content"
+
+
+def test_a_gap_goes_with_its_file(provider: Provider, scan: Scan) -> None:
+    """Renamed, with its code as it was, it is known again wherever the file is; without its code it is gone."""
+    half, third = _known(scan, "often.py", 2, "Divides by zero"), _known(scan, "often.py", 6, "Forgets the rest")
+    proof = replace(scan, files=("often.py",), known=(half, third))
+    git(scan.root, "mv", "often.py", "new.py")
+    file = scan.root / "new.py"
+    file.write_text(file.read_text().replace("x / 3", "x // 3"))
+    (there,) = AiSource().discover(proof).gaps
+    assert (there.title, there.file_paths) == ("Divides by zero", ("new.py",))
+    result = compare((half, third), (there,), is_there=lambda path: (scan.root / path).exists())
+    assert ([gap.title for gap in result.gone], result.kept, result.new) == (["Forgets the rest"], (half,), ())
+    assert provider.asked == []
 
 
 def test_a_model_that_can_not_be_asked_hides_no_other_source(scan: Scan) -> None:
