@@ -10,6 +10,9 @@ from prefect_acms.tasks.gaps import Gap
 CODE = "code"
 """Detail of a gap: the lines that it is about as they were when it was found, for each of its files."""
 
+COMPARED = frozenset({"report", "sarif"})
+"""Sources that read what somebody else has found: of their gaps no more is known than whether the code is there."""
+
 MOST_LINES = 12
 """Lines of a file that are kept; a gap that is about more is about the file."""
 

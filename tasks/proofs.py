@@ -26,14 +26,18 @@ class Proof:
     rescan: Rescan | None = None
     comparison: Comparison | None = None
     problem: str | None = None
+    unmended: tuple[Gap, ...] = ()
+    """The gaps that the patch was made for, where each of them is still found with it."""
 
     @property
     def objection(self) -> str | None:
-        """What keeps the patch out: that it can't be proved, or that it brings something new."""
+        """What keeps the patch out: that it can't be proved, brings something new, or mends nothing."""
         if self.problem is not None:
             return f"it can't be proved: {self.problem}"
         new = self.comparison.new if self.comparison else ()
-        return f"it brings something new: {'; '.join(gap.title for gap in new[:_SHOWN])}" if new else None
+        if new:
+            return f"it brings something new: {_titles(new)}"
+        return f"it mends nothing, still there: {_titles(self.unmended)}" if self.unmended else None
 
     @property
     def record(self) -> dict[str, Any]:
@@ -55,19 +59,28 @@ class Proof:
         }
 
 
-def prove(bench: Bench, before: Sequence[Gap], files: Sequence[str], tree: str) -> Proof:
+def prove(
+    bench: Bench, before: Sequence[Gap], files: Sequence[str], tree: str, *, to_mend: Sequence[Gap] = ()
+) -> Proof:
     """Ask the sources about the patched files, and compare with what they said `before` the patch.
 
-    Where a source fails, or there is no budget to ask it, the patch is not proved, and is kept as any such patch.
+    Of the gaps `to_mend` at least one has to be gone, wherever it was. Where a source fails, or there is no budget to
+    ask it, the patch is not proved, and is kept as any such patch.
     """
-    touched = frozenset(files)
+    touched = frozenset(files).union(*(gap.file_paths for gap in to_mend))
     earlier = tuple(gap for gap in before if touched.intersection(gap.file_paths))
     rescanner = bench.rescanner
     try:
         rescan = rescanner.asked(touched)
     except (SourceFailed, BudgetExceeded) as error:
         return Proof(tree, tuple(files), earlier, problem=str(error))
-    return Proof(tree, tuple(files), earlier, rescan, rescanner.between(earlier, rescan.gaps))
+    still = rescanner.between(to_mend, rescan.gaps).kept
+    unmended = still if len(still) == len(to_mend) and all(map(rescanner.can_tell, still)) else ()
+    return Proof(tree, tuple(files), earlier, rescan, rescanner.between(earlier, rescan.gaps), unmended=unmended)
+
+
+def _titles(gaps: Sequence[Gap]) -> str:
+    return "; ".join(gap.title for gap in gaps[:_SHOWN])
 
 
 def _names(gaps: Iterable[Gap]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from prefect_acms.tasks.anchors import still_there
+from prefect_acms.tasks.anchors import COMPARED, still_there
 from prefect_acms.tasks.driving import Drive
 from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.fingerprints import Comparison, compare
@@ -66,6 +66,10 @@ class Rescanner:
             {name: answer.version for name, answer in answers.items()},
             {name: list(answer.command) for name, answer in answers.items()},
         )
+
+    def can_tell(self, gap: Gap) -> bool:
+        """Whether a source looks for the gap itself; of others only their code is known, which a fix may leave."""
+        return gap.source in self.sources and gap.source not in COMPARED
 
     def compared(self, before: Sequence[Gap], files: Iterable[str]) -> Comparison:
         """What became of earlier findings in these files."""

@@ -67,12 +67,16 @@ class Trials:
     kept: list[Kept] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     _proof_first: bool = False
+    _to_mend: tuple[Gap, ...] = ()
+    """The gaps of which the diff has to mend one: those of a model, which may change anything and mend nothing."""
 
     def bring_in(self, diff: bytes) -> None:
         """Try the diff; if it fails and its tool is deterministic, try its parts, those last that made the trouble.
 
         What a person was asked about is not split: the answer was about all of it.
         """
+        if self.gatekeeper.profile.ai:
+            self._to_mend = self.bench.rescanner.between(self.bench.gaps, self.before).kept
         whole = self._try(diff, supersedes=self.successor_of)
         if whole is not None and self.gatekeeper.profile.deterministic and not self._was_reviewed(whole):
             self._split(diff, whole)
@@ -194,13 +198,13 @@ class Trials:
         """
         worktree, files = self.bench.worktree, trial.validation.files
         tree = worktree.tree()
-        proof = prove(self.bench, self.before, files, tree) if self._proof_first else None
+        proof = self._proof(files, tree) if self._proof_first else None
         judged = Judged(proof.objection) if proof and proof.objection else None
         if judged is None:
             judged = self.bench.judged(self.gatekeeper.baseline, files, trial.entry_id)
             worktree.reset(tree)
         if proof is None and judged.objection is None:
-            proof = prove(self.bench, self.before, files, tree)
+            proof = self._proof(files, tree)
         reason = judged.objection or (proof.objection if proof else None)
         if reason is not None:
             worktree.reset(trial.before)
@@ -222,6 +226,9 @@ class Trials:
                 quarantine_metadata=evidence,
             )
         return Refusal(reason), _places(proof)
+
+    def _proof(self, files: Sequence[str], tree: str) -> Proof:
+        return prove(self.bench, self.before, files, tree, to_mend=self._to_mend)
 
 
 def _places(proof: Proof | None) -> tuple[Place, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ class Looped:
         robots: Robots,
         *,
         gate: str = "! grep -n BAD *.py",
-        gap: Gap | None = None,
+        gaps: Sequence[Gap] = (),
+        files: Mapping[str, str] = FILES,
         **settings: Any,
     ) -> None:
         self.robots = robots
@@ -106,10 +108,10 @@ class Looped:
             "guardrails": GuardrailSettings(review=ReviewSettings(ai_made=False)),
             "execution": ExecutionSettings(tool_files=(patterns,), profiles=robots.profiles),
         }
-        self.drive = started_run(repository_of(folder / "shop", FILES), url, **{**given, **settings})
-        gap = gap or a_gap("x", "a.py", source="elsewhere")
-        task = a_task(KEY, [gap], kind=TaskKind.IMPLEMENTATION, pattern_id="robots", max_retries=0)
-        self.planned = Planned(self.drive, a_plan(self.drive, [task], [gap]))
+        self.drive = started_run(repository_of(folder / "shop", files), url, **{**given, **settings})
+        gaps = gaps or [a_gap("x", "a.py", source="elsewhere")]
+        task = a_task(KEY, gaps, kind=TaskKind.IMPLEMENTATION, pattern_id="robots", max_retries=0)
+        self.planned = Planned(self.drive, a_plan(self.drive, [task], gaps))
 
     def done(self) -> TaskRow:
         """The task, worked on to its end."""

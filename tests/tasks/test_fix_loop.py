@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from driven import a_gap, repository_of
 from looping import FILES, KEY, Looped, Robots, done, killed_driver
+from repositories import git
 
 from prefect_acms.blocks.ai import AiSettings
 from prefect_acms.blocks.budget import BudgetLimits, BudgetSettings
@@ -24,10 +26,13 @@ from prefect_acms.tasks.discovery import discover
 from prefect_acms.tasks.driving import drive_run, release_run
 from prefect_acms.tasks.environment import environment_for
 from prefect_acms.tasks.feedback import signature_of
+from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.quarantine import kept_ref
 from prefect_acms.tasks.recovery import recover
 from prefect_acms.tasks.sources import Scan
 from prefect_acms.tasks.works import implement
+
+FUNCTION = "def f():\n    return 1\n"
 
 
 def writes(text: str, path: str = "a.py", **more: Any) -> dict[str, Any]:
@@ -166,7 +171,9 @@ def test_a_patch_for_whose_proof_there_is_no_money_is_kept(tmp_path: Path, canon
     gap = a_gap(name, "a.py", source="ai", rule_id="ai-bug")
     robots = Robots(tmp_path, robot=[writes("A = 2\n")])
     budget = BudgetSettings(run=BudgetLimits(tool_runs=1))
-    shop = Looped(tmp_path, canonical_url, robots, gap=gap, budget=budget, ai=AiSettings(model="openai-chat:gpt-test"))
+    shop = Looped(
+        tmp_path, canonical_url, robots, gaps=[gap], budget=budget, ai=AiSettings(model="openai-chat:gpt-test")
+    )
     task = shop.done()
     assert task.state == "failed"
     assert "can't be proved: the run's budget of 1 tool run has no room for ai," in str(task.last_error)
@@ -175,21 +182,54 @@ def test_a_patch_for_whose_proof_there_is_no_money_is_kept(tmp_path: Path, canon
     assert list(shop.drive.repository.refs(f"refs/acms/kept/{shop.drive.run_id}/")) == [kept_ref(entry)]
 
 
-def test_what_a_patch_brings_goes_back(tmp_path: Path, canonical_url: str) -> None:
-    """The gates let it through; the source of its gap finds something new, and the tool mends that in place."""
-    discovery = DiscoverySettings(sources=("ruff",), ruff_select=("D100", "F401"))
-    other = repository_of(tmp_path / "other", FILES)
+def found_by_ruff(folder: Path, *rules: str, files: Mapping[str, str] = FILES) -> tuple[list[Gap], DiscoverySettings]:
+    """What ruff finds in a.py by these rules, and the settings by which it is asked again."""
+    discovery = DiscoverySettings(sources=("ruff",), ruff_select=rules)
+    other = repository_of(folder / "other", files)
     environment = environment_for(other, other, EnvironmentSettings(isolation=IsolationMode.OFF))
     scan = Scan(root=other, environment=environment, settings=discovery, timeout_sec=60)
-    (gap,) = (gap for gap in discover(scan, ["ruff"]).gaps if gap.file_paths == ("a.py",))
+    return [gap for gap in discover(scan, ["ruff"]).gaps if gap.file_paths == ("a.py",)], discovery
+
+
+def test_what_a_patch_brings_goes_back(tmp_path: Path, canonical_url: str) -> None:
+    """The gates let it through; the source of its gap finds something new, and the tool mends that in place."""
+    gaps, discovery = found_by_ruff(tmp_path, "D100", "F401")
     steps = [writes('"""A."""\n\nimport os\n\nA = 1\n'), writes('"""A."""\n\nA = 1\n')]
     robots = Robots(tmp_path, robot=steps)
-    shop = Looped(tmp_path, canonical_url, robots, gap=gap, discovery=discovery)
+    shop = Looped(tmp_path, canonical_url, robots, gaps=gaps, discovery=discovery)
     assert shop.done().state == "completed"
     (feedback,) = robots.asked("robot")[1]["feedback"]
     assert feedback["kind"] == "proof"
     assert "os" in feedback["text"]
     assert robots.seen("robot")[1] == steps[0]["files"]
+
+
+def test_a_patch_that_mends_nothing_goes_back_and_then_to_the_next_tool(tmp_path: Path, canonical_url: str) -> None:
+    """It breaks nothing, and its gap is still found: the tool is told so in place, and the strong one does it."""
+    gaps, discovery = found_by_ruff(tmp_path, "D100")
+    robots = Robots(tmp_path, cheap=[writes("A = 2\n"), writes("A = 3\n")], strong=[writes('"""A."""\n\nA = 1\n')])
+    once = FixLoopSettings(attempts=1)
+    shop = Looped(tmp_path, canonical_url, robots, gaps=gaps, discovery=discovery, fix_loop=once)
+    task = shop.done()
+    assert (task.state, task.tool_id) == ("completed", "strong")
+    assert robots.seen("cheap")[1] == {"a.py": "A = 2\n"}
+    first, second = robots.asked("strong")[0]["feedback"]
+    assert (first["kind"], second["kind"]) == ("proof", "proof")
+    assert f"it mends nothing, still there: {gaps[0].title}" in second["text"]
+    assert [entry.state for entry in shop.entries] == ["dropped", "dropped", "verified"]
+    assert [entry.info["proof"]["gone"] for entry in shop.entries] == [[], [], [gaps[0].fingerprint]]
+
+
+def test_who_mends_a_part_has_mended_something(tmp_path: Path, canonical_url: str) -> None:
+    """The patch goes in at once, and its commit names the gap that is gone and not the other one."""
+    gaps, discovery = found_by_ruff(tmp_path, "D100", "D103", files={"a.py": FUNCTION})
+    robots = Robots(tmp_path, robot=[writes(f'"""A."""\n\n{FUNCTION}')])
+    shop = Looped(tmp_path, canonical_url, robots, gaps=gaps, files={"a.py": FUNCTION}, discovery=discovery)
+    assert shop.done().state == "completed"
+    assert len(robots.asked("robot")) == 1
+    (entry,) = shop.entries
+    message = str(git(shop.drive.repository.top, "log", "-1", "--format=%B", entry.info["commit"]))
+    assert {gap.rule_id: gap.fingerprint in message for gap in gaps} == {"D100": True, "D103": False}
 
 
 def test_a_patch_of_a_version_without_fix_loop_is_judged(tmp_path: Path, canonical_url: str) -> None:
