@@ -229,11 +229,14 @@ class Integration:
         return retrying(drive.config.resilience.model_copy(update=left), seed=seed, sleep=_sleep_in(drive))
 
     def _store_lie(self, claim: str) -> None:
+        """Note the anti-pattern; of a tool without a model people are told what it comes to, as that is no lie."""
         reason = f"{HALLUCINATED_SUCCESS}: {claim}"
         with self.bench.drive.begin() as dao:
             dao.tasks.note(self.bench.task.id, Notice.ANTI_PATTERN_DETECTED, reason=reason)
         kind: FeedbackKind = "scope" if self.loop.last.sha256 else "no_change"
-        self._store_said(plain_said(kind, reason, is_lie=self._profile.ai))
+        is_lie = self._profile.ai
+        plain = reason if is_lie else f"{claim}: it has no fix for this, or its configuration leaves the file out"
+        self._store_said(plain_said(kind, plain, is_lie=is_lie))
 
     def _store_said(self, said: Said) -> None:
         self._keep(self.loop.with_said(said))

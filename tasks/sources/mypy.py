@@ -16,6 +16,7 @@ from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.pytest_runs import python_files
 from prefect_acms.tasks.scratch import scratch_folder
 from prefect_acms.tasks.sources import Discovered, Scan
+from prefect_acms.tasks.sources.annotations import annotatable
 from prefect_acms.tasks.sources.mypy_cache import MypyCache
 from prefect_acms.tasks.sources.program import Program, relative_path
 from prefect_acms.tasks.sources.python_target import read_ini, read_table
@@ -31,7 +32,7 @@ SYNTAX = "syntax"
 MISSING_ANNOTATION = "no-untyped-def"
 
 RETURNS_NOTHING = 'Use "-> None" if function does not return a value'
-"""mypy's hint where an annotation is missing that ruff can write: there are no arguments, and nothing is returned."""
+"""mypy's hint where an annotation is missing that ruff may write: there are no arguments, and nothing is returned."""
 
 SEVERITIES: Mapping[str, GapSeverity] = {
     SYNTAX: GapSeverity.CRITICAL,
@@ -63,7 +64,7 @@ class MypySource:
             return Discovered(())
         mypy = Program.module(self.name, scan)
         options = ("--output", "json", "--no-error-summary", "--hide-error-context", *_options(scan, mypy))
-        gaps = _gaps(_findings(mypy, options), scan.root)
+        gaps = _gaps(_findings(mypy, options), scan)
         wanted = tuple(gap for gap in gaps if asked is None or asked.intersection(gap.file_paths))
         return Discovered(wanted, mypy.module_version(), (*mypy.command, *options))
 
@@ -123,11 +124,14 @@ def _finding(line: str) -> dict[str, Any] | None:
     return told if told.keys() >= TOLD else None
 
 
-def _gaps(findings: list[dict[str, Any]], root: Path) -> Iterator[Gap]:
+def _gaps(findings: list[dict[str, Any]], scan: Scan) -> Iterator[Gap]:
+    root = scan.root
     context, numbered = CodeContext(root), Fingerprinter()
+    asked = {relative_path(one["file"], root) for one in findings if _may_be_fixed(one)}
+    annotated = annotatable(scan, sorted(path for path in asked if _is_inside(path, root)))
     for found in sorted(findings, key=_place):
         path = relative_path(found["file"], root)
-        if not (root / path).is_file() or Path(path).is_absolute():
+        if not _is_inside(path, root):
             continue  # a library's
         rule = found["code"] or "misc"
         row, hint = found["line"], found["hint"] or ""
@@ -142,8 +146,16 @@ def _gaps(findings: list[dict[str, Any]], root: Path) -> Iterator[Gap]:
             file_paths=(path,),
             start_line=row,
             end_line=max(row, found.get("end_line") or row),
-            fixable=rule == MISSING_ANNOTATION and RETURNS_NOTHING in hint,
+            fixable=_may_be_fixed(found) and (path, row) in annotated,
         )
+
+
+def _is_inside(path: str, root: Path) -> bool:
+    return (root / path).is_file() and not Path(path).is_absolute()
+
+
+def _may_be_fixed(found: Mapping[str, Any]) -> bool:
+    return found["code"] == MISSING_ANNOTATION and RETURNS_NOTHING in (found["hint"] or "")
 
 
 def _title(rule: str, message: str, line: str) -> str:

@@ -37,7 +37,7 @@ TOOLS = {
 """Each works on a file of its own name, in the way of its name."""
 
 WANTED = {
-    "liar": "AP_HALLUCINATED_SUCCESS",
+    "liar": "ended well and changed nothing",
     "crasher": "SIGABRT",
     "silencer": "SUPPRESSION",
     "planter": "OUT_OF_SCOPE",

@@ -69,6 +69,17 @@ def test_a_rule_to_be_trusted_is_one_of_ruffs() -> None:
         DiscoverySettings(trusted_fixes=('"] \n',))
 
 
+def test_what_ruff_may_not_touch_is_not_fixable(make_repository: MakeRepository, scan_of: ScanOf) -> None:
+    """Of a file that the repository excludes, or a function that it exempts, the tool would leave all as it is."""
+    code = "def clear():  # noqa: ANN201\n    print(1)\n\n\ndef drop():\n    print(2)\n"
+    excluded = {"ruff.toml": 'exclude = ["b.py"]\n'}
+    scan = scan_of(make_repository({"a.py": code, "b.py": code, **excluded}), mypy_strict=True)
+    found = MypySource().discover(scan).gaps
+    fixable = {(gap.file_paths[0], gap.title.split()[0]): gap.fixable for gap in found}
+    assert fixable == {place: place == ("a.py", "drop") for place in fixable}
+    assert len(fixable) == 4
+
+
 def test_what_returns_nothing_is_annotated_and_mypy_proves_it(make_repository: MakeRepository, scan_of: ScanOf) -> None:
     """A function whose arguments nobody can tell stays a gap, and is no new one."""
     code = "def clear():\n    print(1)\n\n\ndef other(x):\n    print(x)\n"
