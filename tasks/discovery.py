@@ -41,7 +41,8 @@ class DiscoveryResult(BaseModel):
 def discover(scan: Scan, names: Iterable[str]) -> DiscoveryResult:
     """Ask the sources of these names one after the other; one that fails does not hide the others.
 
-    Raises EverySourceFailed when none worked, and BadInput (an unknown name, a broken report) as it is.
+    Raises EverySourceFailed when none worked and none has found anything before it failed, and BadInput (an unknown
+    name, a broken report) as it is.
     """
     return discover_from(load_sources(names), scan)
 
@@ -58,7 +59,7 @@ def discover_from(sources: Iterable[GapSource], scan: Scan) -> DiscoveryResult:
             records[source.name] = dict(found.records)
         for gap in found.gaps:
             gaps.setdefault(gap.fingerprint, gap)
-    if outcomes and not any(outcome.ok for outcome in outcomes):
+    if outcomes and not gaps and not any(outcome.ok for outcome in outcomes):
         problem = "; ".join(f"{outcome.name}: {outcome.problem}" for outcome in outcomes)
         raise EverySourceFailed(source="all", problem=problem)
     return DiscoveryResult(gaps=tuple(sorted(gaps.values(), key=gap_order)), sources=tuple(outcomes), records=records)
@@ -69,6 +70,7 @@ def _asked(source: GapSource, scan: Scan) -> tuple[SourceOutcome, Discovered]:
     found, problem = Discovered(()), None
     try:
         found = source.discover(scan)
+        problem = found.problem
     except BadInput:
         raise
     except SourceFailed as error:

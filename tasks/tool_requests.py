@@ -75,8 +75,6 @@ class ToolRequest(BaseModel):
     model: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9][\w./:@+-]{0,199}$", description="the model to be asked; none: the tool's"
     )
-    max_output_tokens: int | None = Field(default=None, ge=1, description="tokens of one answer at most")
-    token_budget: int | None = Field(default=None, ge=1, description="tokens of repository text that a prompt may hold")
 
     def prompt(self) -> str:
         """The request as a text for an agent; it begins with a word of ours, and fits into one argument."""

@@ -13,7 +13,8 @@ from prefect_acms.canonical.outside_errors import ToolTimedOut
 from prefect_acms.canonical.uet_worker import UetWorkerState, UetWorkerTrigger
 from prefect_acms.dao.redaction import ending, redact
 from prefect_acms.dao.tasks import TaskRow
-from prefect_acms.tasks.ai.handover import variables_for
+from prefect_acms.tasks.ai.handover import PROGRAM, variables_for
+from prefect_acms.tasks.ai.session import AWAY
 from prefect_acms.tasks.breakers import ToolBreakers
 from prefect_acms.tasks.budgets import Reservation
 from prefect_acms.tasks.driving import Drive
@@ -21,7 +22,7 @@ from prefect_acms.tasks.environment import Environment
 from prefect_acms.tasks.estimates import estimate_of
 from prefect_acms.tasks.processes import ProcessResult
 from prefect_acms.tasks.scratch import scratch_folder
-from prefect_acms.tasks.tools import ToolSlots, ToolValues, fault_of, require_work, run_tool
+from prefect_acms.tasks.tools import ToolSlots, ToolValues, fault_of, is_infrastructure_fault, require_work, run_tool
 from prefect_acms.tasks.usage import usage_of
 from prefect_acms.tasks.worktrees import Worktree
 
@@ -52,11 +53,18 @@ class ToolRun:
         breakers = ToolBreakers(self.drive.store, self.drive.config.resilience)
         with _SLOTS.taken(self.profile), self._reserved() as held, scratch_folder() as told:
             usage_file = told / "usage.json"
-            result = breakers.call(self.profile.tool_id, lambda: self._process(values, held, usage_file))
+            result = breakers.call(
+                self.profile.tool_id, lambda: self._process(values, held, usage_file), faulty=self._is_faulty
+            )
         self._count(result)
         if result.timed_out:
             raise ToolTimedOut(tool=self.profile.tool_id, seconds=f"{result.duration_sec:.0f}")
         return require_work(self.profile, result)
+
+    def _is_faulty(self, result: ProcessResult) -> bool:
+        """Whether a result speaks against the tool: also that of ours where its provider was not to be had."""
+        is_away = PROGRAM in self.profile.command and result.exit_code == AWAY
+        return is_away or is_infrastructure_fault(result)
 
     def _reserved(self) -> AbstractContextManager[Reservation]:
         """What the tool may use up, set aside."""

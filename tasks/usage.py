@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prefect_acms.blocks.tool_spec import ToolSpec
+from prefect_acms.tasks.ai.handover import PROGRAM
 from prefect_acms.tasks.processes import ProcessResult
 
 LARGEST_FILE = 1 << 18
@@ -62,9 +63,17 @@ def usage_of(profile: ToolSpec, result: ProcessResult, usage_file: Path | None =
 
         return read_printed(profile.usage, result, written)
     try:
-        return Usage.model_validate_json(written)
+        told = Usage.model_validate_json(written)
     except ValidationError:
         return None
+    return told if PROGRAM in profile.command or not profile.ai else _believed(told)
+
+
+def _believed(told: Usage) -> Usage | None:
+    """What an agent says of itself: that its model has done nothing, or for nothing, is as good as nothing said."""
+    if told.is_nothing:
+        return None
+    return told if told.cost_usd else told.model_copy(update={"cost_usd": None})
 
 
 def _content(path: Path) -> bytes:

@@ -13,11 +13,6 @@ from prefect_acms.blocks.tool_spec import UsageReader
 from prefect_acms.tasks.processes import ProcessResult
 from prefect_acms.tasks.usage import Usage
 
-_AIDER = re.compile(
-    r"Tokens: (?P<sent>[\d.]+k?) sent"
-    r"(?:, [\d.]+k? cache write)?(?:, (?P<hit>[\d.]+k?) cache hit)?, (?P<received>[\d.]+k?) received\."
-)
-_AIDER_COST = re.compile(r"Cost: \$[\d.]+ message, \$(?P<session>[\d.]+) session\.")
 _AIDER_MODEL = re.compile(r"^(?:Main )?[Mm]odel: (?P<name>\S+) with ", re.MULTILINE)
 
 
@@ -92,19 +87,19 @@ def _copilot(_result: ProcessResult, written: bytes) -> Usage:
     )
 
 
-def _aider(result: ProcessResult, _written: bytes) -> Usage:
-    told = list(_AIDER.finditer(result.stdout))
-    named = _AIDER_MODEL.search(result.stdout)
+def _aider(result: ProcessResult, written: bytes) -> Usage:
+    """By its log: what it prints stands between texts of the model and the repository, which may look the same."""
+    sent = [one["properties"] for one in _objects(written.decode()) if one.get("event") == "message_send"]
+    named = _AIDER_MODEL.search(result.stdout)  # the first, before anybody else has a word
     provider, _, model = (named["name"] if named else "").rpartition("/")
-    costs = _AIDER_COST.findall(result.stdout)
+    costs = [round(Decimal(str(one["cost"])), 9) for one in sent]
     return Usage(
         model=model or None,
         provider=provider.partition("/")[0] or None,
-        requests=len(told),
-        input_tokens=sum(_count(one["sent"]) for one in told),
-        cached_tokens=sum(_count(one["hit"] or "0") for one in told),
-        output_tokens=sum(_count(one["received"]) for one in told),
-        cost_usd=Decimal(costs[-1]) if costs else None,
+        requests=len(sent),
+        input_tokens=sum(one["prompt_tokens"] for one in sent),
+        output_tokens=sum(one["completion_tokens"] for one in sent),
+        cost_usd=sum(costs, Decimal(0)) if all(costs) else None,  # zero: it does not know the price
     )
 
 
@@ -151,7 +146,3 @@ def _model_asked(result: ProcessResult) -> str | None:
     """The model that the command line names."""
     named = (argument.partition("=")[2] for argument in result.argv if argument.startswith("--model="))
     return next(named, None)
-
-
-def _count(text: str) -> int:
-    return round(float(text.removesuffix("k")) * (1000 if text.endswith("k") else 1))

@@ -16,7 +16,7 @@ from prefect_acms.canonical.errors import BadInput, ExtraMissing, GuardrailViola
 from prefect_acms.dao.redaction import environment_redactor, redact
 from prefect_acms.tasks.ai.disclosure import Disclosure
 from prefect_acms.tasks.ai.scanning import ScanRequest
-from prefect_acms.tasks.ai.session import SESSION, Session
+from prefect_acms.tasks.ai.session import AWAY, SESSION, Session
 
 if TYPE_CHECKING:
     from prefect_acms.tasks.ai.asking import Asker
@@ -31,7 +31,7 @@ class Exit(IntEnum):
     NOTHING = 1
     """Nothing was changed or found out, and it says why: the model declined, or what it proposed never fitted."""
     BAD_INPUT = 2
-    AWAY = 3
+    AWAY = AWAY
     """The provider did not answer, or turned the request away."""
 
 

@@ -14,6 +14,7 @@ from pydantic_ai.settings import ModelSettings
 
 from prefect_acms.dao.redaction import redact
 from prefect_acms.tasks.ai.models import careful_model, is_away
+from prefect_acms.tasks.ai.prompts import refusal_of
 from prefect_acms.tasks.ai.session import Session, family_of
 from prefect_acms.tasks.usage import Usage
 
@@ -63,7 +64,7 @@ class Asker:
         def checked(answer: _Answer) -> _Answer:
             if (fault := check(answer)) is not None:
                 faults.append(fault[:LONGEST_PROBLEM])
-                raise ModelRetry(redact(faults[-1]))
+                raise ModelRetry(refusal_of(redact(faults[-1])))
             return answer
 
         agent: Agent[None, Any] = Agent(

@@ -39,6 +39,9 @@ _SHORTEST_NAME = 3
 _WHOLE_FILE_SHARE = 2
 """A file is shown as a whole if it takes no more than one part in so many of the budget."""
 
+NOT_PARSED = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What `ast.parse` raises of a text that is no Python; too deep a one is a MemoryError in some versions."""
+
 _DEFINITION = re.compile(
     r"^\s*(?:(?:export|public|private|protected|static|async|pub(?:\([^)]*\))?|default|abstract|final)\s+)*"
     r"(?:def|class|function|func|fn|struct|enum|interface|trait|type|impl)\s+(?:\([^)]*\)\s*)?(?P<name>[A-Za-z_]\w+)"
@@ -46,6 +49,9 @@ _DEFINITION = re.compile(
 
 _ROW = re.compile(r"(?P<path>[^\0]+)\0(?P<line>\d+)\0")
 """How `git grep -n -z` begins a line."""
+
+_MARKS = 100
+"""Bytes of the marks between which a part stands, beside three times its path's: it may be written with escapes."""
 
 Wanted = tuple[str, range]
 """Lines of a file, counted from 1."""
@@ -63,6 +69,15 @@ class Part(NamedTuple):
 def tokens_of(text: str) -> int:
     """How many tokens a text has, estimated from its bytes: no tokeniser is loaded, and none downloaded."""
     return len(text.encode("utf-8", "replace")) // BYTES_A_TOKEN + 1
+
+
+def tokens_of_part(part: Part) -> int:
+    """How many tokens a part has in a prompt, with the marks around it."""
+    return tokens_of(part.text) + _around_part(part.path) // BYTES_A_TOKEN
+
+
+def _around_part(path: str) -> int:
+    return _MARKS + 3 * len(path.encode("utf-8", "replace"))
 
 
 def chosen_parts(disclosure: Disclosure, gaps: Sequence[Gap], files: Iterable[str], budget: int) -> tuple[Part, ...]:
@@ -87,7 +102,7 @@ def whole_files(disclosure: Disclosure, files: Iterable[str], budget: int) -> It
         if shown is None or not shown.text.strip():
             continue
         part = _fitted(shown, budget)
-        cost = tokens_of(part.text)
+        cost = tokens_of_part(part)
         if batch and spent + cost > budget:
             yield tuple(batch)
             batch, spent = [], 0
@@ -122,8 +137,12 @@ class _Selection:
         if shown is None:
             return
         text = shown.lines
-        new = set(range(max(1, lines.start), min(len(text) + 1, lines.stop))) - self._chosen.get(path, set())
+        chosen = self._chosen.get(path, set())
+        wanted = range(max(1, lines.start), min(len(text) + 1, lines.stop))
+        new = set(wanted) - chosen
+        is_joined = not chosen.isdisjoint(range(wanted.start - 1, wanted.stop + 1))
         cost = sum(len(text[number - 1].encode("utf-8", "replace")) + 1 for number in new)
+        cost += 0 if is_joined else _around_part(path)
         if new and cost <= self._left:
             self._left -= cost
             self._chosen[path] |= new
@@ -181,7 +200,7 @@ def _around(shown: Shown, place: int) -> list[tuple[str, int, int]]:
     if shown.path.endswith((".py", ".pyi")):
         try:
             tree = ast.parse(shown.text)
-        except (SyntaxError, ValueError, RecursionError):
+        except NOT_PARSED:
             return []
         holding = [
             (

@@ -29,11 +29,12 @@ LARGEST_FILE = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The text of a file as a model sees it, each line ended by a line feed; `hidden`: some are left out as secret."""
+    """The text of a file as a model sees it, each line ended by a line feed; `hidden` are those left out as secret."""
 
     path: str
     text: str
-    hidden: bool = False
+    hidden: frozenset[int] = frozenset()
+    """Numbers of lines, counted from 1."""
 
     @property
     def lines(self) -> list[str]:
@@ -79,7 +80,7 @@ class Disclosure:
         if not secret:
             return Shown(path, text)
         lines = [HIDDEN if number in secret else line for number, line in enumerate(text.split("\n"), 1)]
-        return Shown(path, "\n".join(lines), hidden=True)
+        return Shown(path, "\n".join(lines), hidden=secret)
 
 
 def never_sent(root: Path) -> tuple[str, ...]:

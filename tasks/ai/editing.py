@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from pydantic_ai import ToolOutput
@@ -11,7 +10,7 @@ from prefect_acms.tasks.ai.asking import Asker, NoAnswer
 from prefect_acms.tasks.ai.context import chosen_parts
 from prefect_acms.tasks.ai.disclosure import Disclosure
 from prefect_acms.tasks.ai.edits import Declined, Edits, EditsUnfit, make_edits, planned_edits
-from prefect_acms.tasks.ai.prompts import EDITOR, Material, data_of, findings, prompt_of
+from prefect_acms.tasks.ai.prompts import EDITOR, Material, data_of, findings, fitted, prompt_of
 from prefect_acms.tasks.tool_requests import ToolRequest
 
 _STRICTER = (
@@ -36,7 +35,7 @@ def edit(asker: Asker, disclosure: Disclosure, request: ToolRequest) -> str:
 
     answer = asker.ask(
         EDITOR,
-        prompt_of("\n".join(_request(request, scope)), _materials(asker, disclosure, request)),
+        prompt_of("\n".join(_request(request)), _materials(asker, disclosure, request, scope)),
         [
             ToolOutput(Edits, name="edit_files", description="Make these edits of the files."),
             ToolOutput(Declined, name="decline", description="Change nothing, and say why."),
@@ -50,18 +49,22 @@ def edit(asker: Asker, disclosure: Disclosure, request: ToolRequest) -> str:
     return f"edited {', '.join(planned)}: {answer.summary}"
 
 
-def _request(request: ToolRequest, scope: tuple[str, ...]) -> Iterator[str]:
+def _request(request: ToolRequest) -> Iterator[str]:
     yield f"Mend the {len(request.gaps)} findings that are given as data." if request.gaps else "Do what the task asks."
-    yield f"Files that may be changed, as patterns: {json.dumps(list(scope))}"
+    yield "Only files that fit the patterns that are given as data can be changed."
     if request.stricter:
         yield _STRICTER
     if request.feedback:
         yield "Earlier attempts were refused; what was said about them is given as data. Do it so that this is mended."
 
 
-def _materials(asker: Asker, disclosure: Disclosure, request: ToolRequest) -> list[Material]:
-    budget = min(asker.session.context_tokens, request.token_budget or asker.session.context_tokens)
-    told = [Material("task", f"{request.title}\n{request.instructions}".strip())]
+def _materials(asker: Asker, disclosure: Disclosure, request: ToolRequest, scope: tuple[str, ...]) -> list[Material]:
+    """All that is given as data, in as many tokens as are allowed: half of them at most for what is no code."""
+    code = asker.session.context_tokens // 2
+    told = [Material("patterns of the files that may be changed", "\n".join(scope))]
+    told += [Material("task", f"{request.title}\n{request.instructions}".strip())]
     told += [findings(request.gaps)] if request.gaps else []
-    told += [Material(f"{one.kind} said of attempt {one.attempt}", one.text) for one in request.feedback]
-    return told + data_of(chosen_parts(disclosure, request.gaps, request.files, budget))
+    # of several attempts, the last one has seen most
+    told += [Material(f"{one.kind} said of attempt {one.attempt}", one.text) for one in reversed(request.feedback)]
+    kept, left = fitted(told, asker.session.context_tokens - code)
+    return kept + data_of(chosen_parts(disclosure, request.gaps, request.files, code + left))

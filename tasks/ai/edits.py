@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from pydantic import BaseModel, Field
 
 from prefect_acms.dao.redaction import HIDDEN
+from prefect_acms.tasks.ai.context import NOT_PARSED
 from prefect_acms.tasks.ai.disclosure import Disclosure, secret_lines
 from prefect_acms.tasks.guardrails import escape, outside_scope
 
@@ -18,6 +19,12 @@ LARGEST_RESULT = 1 << 20
 """Bytes that a file may have after the edits."""
 
 _SHOWN_LINES = 3
+
+_LONGEST_PATH, _LONGEST_NAME = 1024, 255
+"""Bytes of a path, and of each name in it."""
+
+_STAND_IN = "\0"
+"""Begins what stands for a hidden line while its file is edited: no text that may be shown has it, and no edit may."""
 
 
 class Edit(BaseModel):
@@ -84,27 +91,45 @@ def make_edits(root: Path, contents: Mapping[str, bytes]) -> None:
 
 @dataclass
 class _Text:
-    """A file's text while it is edited, with line feeds only; `before` is what is on disk, None for a new file."""
+    """A file's text while it is edited, with line feeds only; `before` is what is on disk, None for a new file.
+
+    What the model was not shown isn't in `text` either, so that no edit can change it, or find out by an answer what
+    it is: for each such line there is a stand-in, and the line itself in `hidden`.
+    """
 
     path: str
     text: str
     before: bytes | None
     ending: str = "\n"
+    hidden: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> str:
+        """The text with the hidden lines, as it will stand in the file."""
+        return "\n".join(self.hidden.get(line, line) for line in self.text.split("\n"))
 
     @property
     def content(self) -> bytes:
-        return self.text.replace("\n", self.ending).encode("utf-8")
+        return self.whole.replace("\n", self.ending).encode("utf-8")
+
+    @property
+    def keeps_hidden_lines(self) -> bool:
+        """Whether each stand-in is a line of its own still; one that was joined to another would be changed."""
+        return [line for line in self.text.split("\n") if _STAND_IN in line] == list(self.hidden)
 
 
 def _make(edit: Edit, texts: dict[str, _Text], disclosure: Disclosure, scope: Sequence[str]) -> None:
     _check_place(edit, disclosure, scope)
     if HIDDEN in edit.search or HIDDEN in edit.replace:
         _refuse(f"lines that are shown as {HIDDEN} can't be changed, and can't be written")
+    if _STAND_IN in edit.search or _STAND_IN in edit.replace:
+        _refuse("a text has no NUL characters")
     search, replace = (text.replace("\r\n", "\n") for text in (edit.search, edit.replace))
     known = texts.get(edit.path)
     if not search:
         if known is not None or (disclosure.root / edit.path).exists():
             _refuse("the file exists already: say in `search` which lines of it to replace")
+        _check_folders(edit.path, texts, disclosure.root)
         texts[edit.path] = _Text(edit.path, replace, None)
         return
     text = known or _read(edit.path, disclosure)
@@ -115,6 +140,9 @@ def _make(edit: Edit, texts: dict[str, _Text], disclosure: Disclosure, scope: Se
 def _check_place(edit: Edit, disclosure: Disclosure, scope: Sequence[str]) -> None:
     if problem := escape(edit.path):
         _refuse(f"the path {problem}")
+    name = edit.path.encode()
+    if len(name) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in name.split(b"/")):
+        _refuse("the path is too long")
     if outside_scope([edit.path], scope):
         _refuse(f"the file is outside of what may be changed: {', '.join(scope)}")
     top = disclosure.root.resolve()
@@ -123,15 +151,29 @@ def _check_place(edit: Edit, disclosure: Disclosure, scope: Sequence[str]) -> No
         _refuse("the path leads through a symbolic link")
 
 
+def _check_folders(path: str, texts: Iterable[str], root: Path) -> None:
+    """Refuse a new file that would lie below a file, or where a folder of another new one is."""
+    above = [str(folder) for folder in PurePosixPath(path).parents][:-1]
+    if file := next((one for one in above if one in texts or (root / one).is_file()), None):
+        _refuse(f"{file} is a file, so that nothing can lie below it")
+    if any(other.startswith(f"{path}/") for other in texts):
+        _refuse("there is a folder of that name")
+
+
 def _read(path: str, disclosure: Disclosure) -> _Text:
-    if disclosure.shown(path) is None:
+    shown = disclosure.shown(path)
+    if shown is None:
         exists = path in disclosure.files or not (disclosure.root / path).exists()
         _refuse("there is no such file that could be edited" if exists else "this file is not open to be changed")
     before = (disclosure.root / path).read_bytes()
     text = before.decode("utf-8")
     ends = text.count("\n")
     ending = "\r\n" if ends and text.count("\r\n") == ends else "\n"
-    return _Text(path, text.replace("\r\n", "\n") if ending == "\r\n" else text, before, ending)
+    lines = (text.replace("\r\n", "\n") if ending == "\r\n" else text).split("\n")
+    hidden = {f"{_STAND_IN}{number}": lines[number - 1] for number in sorted(shown.hidden)}
+    for stand_in in hidden:
+        lines[int(stand_in[1:]) - 1] = stand_in
+    return _Text(path, "\n".join(lines), before, ending, hidden)
 
 
 def _replaced(text: str, search: str, replace: str) -> str:
@@ -162,27 +204,38 @@ def _faults(text: _Text) -> Iterator[str]:
     if len(text.content) > LARGEST_RESULT:
         yield "the file would be too large"
         return
+    if not text.keeps_hidden_lines:
+        yield f"a line that is shown as {HIDDEN} can't be joined to another"
+        return
     before = "" if text.before is None else text.before.decode("utf-8")
-    if len(secret_lines(text.text)) > len(secret_lines(before)):
+    if len(secret_lines(text.whole)) > len(secret_lines(before)):
         yield "the edit would bring in something that looks like a secret"
-    if text.path.endswith((".py", ".pyi")) and _parses(before) and (problem := _syntax_problem(text.text)):
-        yield problem
+    if text.path.endswith((".py", ".pyi")) and _parses(before) and (problem := _syntax_problem(text)):
+        yield f"the file would be no Python any more: {problem}"
 
 
 def _parses(text: str) -> bool:
-    return _syntax_problem(text) is None
-
-
-def _syntax_problem(text: str) -> str | None:
     try:
         ast.parse(text)
+    except NOT_PARSED:
+        return False
+    return True
+
+
+def _syntax_problem(text: _Text) -> str | None:
+    """What Python says of the text, with the lines at which it says so; nothing that it says of a hidden one."""
+    try:
+        ast.parse(text.whole)
     except SyntaxError as error:
-        lines = text.split("\n")
+        lines = [HIDDEN if line in text.hidden else line for line in text.text.split("\n")]
         at = error.lineno or 1
-        shown = "\n".join(lines[max(0, at - _SHOWN_LINES) : at])
-        return f"the file would be no Python any more: line {at}: {error.msg}:\n{shown}"
-    except (ValueError, RecursionError) as error:
-        return f"the file would be no Python any more: {error}"
+        shown = lines[max(0, at - _SHOWN_LINES) : at]
+        said = "it can't be read" if HIDDEN in shown[-1:] else error.msg
+        return "\n".join([f"line {at}: {said}:", *shown])
+    except (RecursionError, MemoryError):
+        return "it is nested too deeply"
+    except ValueError as error:
+        return str(error)
     return None
 
 

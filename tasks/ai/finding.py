@@ -12,7 +12,7 @@ from prefect_acms.canonical.gap import GapSeverity
 from prefect_acms.tasks.ai.asking import Asker
 from prefect_acms.tasks.ai.context import Part, chosen_parts, whole_files
 from prefect_acms.tasks.ai.disclosure import Disclosure
-from prefect_acms.tasks.ai.prompts import CHECKER, FINDER, data_of, findings, prompt_of
+from prefect_acms.tasks.ai.prompts import CHECKER, FINDER, data_of, findings, fitted, prompt_of
 from prefect_acms.tasks.ai.scanning import SOURCE, ScanAnswer, ScanRequest, identities
 from prefect_acms.tasks.gaps import Gap
 
@@ -144,10 +144,12 @@ def _still_there(asker: Asker, disclosure: Disclosure, gaps: Sequence[Gap]) -> I
         return f"there is no state of finding {', '.join(map(str, missing))}" if missing else None
 
     files = sorted({path for gap in gaps for path in gap.file_paths})
-    parts = chosen_parts(disclosure, gaps, files, asker.session.context_tokens)
+    code = asker.session.context_tokens // 2
+    told, left = fitted([findings(gaps)], asker.session.context_tokens - code)
+    parts = chosen_parts(disclosure, gaps, files, code + left)
     answer = asker.ask(
         CHECKER,
-        prompt_of("Which of these findings are still there?", [findings(gaps), *data_of(parts)]),
+        prompt_of("Which of these findings are still there?", [*told, *data_of(parts)]),
         [ToolOutput(States, name="report_states", description="Say of each finding whether it is still there.")],
         fault,
     )

@@ -14,6 +14,9 @@ from prefect_acms.canonical.errors import InvalidValue
 SESSION, KEY, ADDRESS = "ACMS_AI", "ACMS_AI_API_KEY", "ACMS_AI_BASE_URL"
 """The variables: the session as JSON, and the key and the address of a saved model, which stand in no file."""
 
+AWAY = 3
+"""The exit code of that program where the provider did not answer, or turned the request away."""
+
 
 def family_of(model: str) -> str:
     """The provider of a model, whichever of its protocols is spoken."""

@@ -65,6 +65,8 @@ class Discovered:
     command: tuple[str, ...] = ()
     records: Mapping[str, Any] = field(default_factory=dict)
     """What else is to be kept with the run, as JSON."""
+    problem: str | None = None
+    """Why these are not all gaps; the source counts as failed then, and its gaps are kept."""
 
 
 class GapSource(Protocol):

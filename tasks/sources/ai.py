@@ -12,13 +12,14 @@ from pydantic import ValidationError
 from prefect_acms.canonical.errors import BudgetExceeded
 from prefect_acms.canonical.outside_errors import SourceFailed
 from prefect_acms.dao.redaction import ending
-from prefect_acms.tasks.ai.context import tokens_of, whole_files
+from prefect_acms.tasks.ai.context import tokens_of_part, whole_files
 from prefect_acms.tasks.ai.disclosure import Disclosure
 from prefect_acms.tasks.ai.handover import argv_of, session_variables
 from prefect_acms.tasks.ai.scanning import SOURCE, ScanAnswer, ScanRequest, is_unchanged, renamed, worth_reading
 from prefect_acms.tasks.budgets import Reservation
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.processes import ProcessResult
+from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.scratch import scratch_folder
 from prefect_acms.tasks.sources import Discovered, Scan
 from prefect_acms.tasks.usage import Usage
@@ -39,14 +40,18 @@ class AiSource:
         if not scan.ai.asks_models:
             raise SourceFailed(source=self.name, problem="no model is named: set ai.model or ai.model_block")
         disclosure = Disclosure.of(scan.root)
-        gaps = _found(scan, disclosure) if scan.files is None else _still_there(scan, disclosure)
-        return Discovered(gaps, _version(scan), argv_of("scan"))
+        gaps, problem = _found(scan, disclosure) if scan.files is None else (_still_there(scan, disclosure), None)
+        return Discovered(gaps, _version(scan), argv_of("scan"), problem=problem)
 
 
-def _found(scan: Scan, disclosure: Disclosure) -> tuple[Gap, ...]:
-    """What the model finds in the files, as many at a time as one prompt can hold, until the budget is used up."""
+def _found(scan: Scan, disclosure: Disclosure) -> tuple[tuple[Gap, ...], str | None]:
+    """What the model finds in the files, as many at a time as one prompt can hold, until the budget is used up.
+
+    And why it had to stop before the end, which loses nothing of what was found before.
+    """
     settings = scan.ai
     gaps: dict[str, Gap] = {}
+    problem = None
     batches = whole_files(disclosure, worth_reading(disclosure, settings.scan_files), settings.context_tokens)
     for number, parts in enumerate(batches):
         left = settings.scan_gaps - len(gaps)
@@ -55,14 +60,20 @@ def _found(scan: Scan, disclosure: Disclosure) -> tuple[Gap, ...]:
         files = tuple(part.path for part in parts)
         request = ScanRequest(files=files, focus=settings.scan_focus, most=left)
         try:
-            found = _asked(scan, request, sum(tokens_of(part.text) for part in parts))
+            found = _asked(scan, request, sum(map(tokens_of_part, parts)))
         except BudgetExceeded:
             if not number:
                 raise
             break  # what was paid for is kept; that there is no more is in the trail
+        except SourceFailed as error:
+            if not number:
+                raise
+            asked = count(number, "request")
+            problem = f"it stopped after {asked}, of which the gaps are kept: {error.facts['problem']}"
+            break
         for gap in found:
             gaps.setdefault(gap.fingerprint, gap)
-    return tuple(gaps.values())
+    return tuple(gaps.values()), problem
 
 
 def _still_there(scan: Scan, disclosure: Disclosure) -> tuple[Gap, ...]:

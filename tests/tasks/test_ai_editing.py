@@ -16,6 +16,7 @@ from prefect_acms.blocks.ai import AiSettings
 from prefect_acms.canonical.errors import GuardrailViolation, InvalidValue
 from prefect_acms.dao.redaction import HIDDEN, KNOWN
 from prefect_acms.tasks.ai.asking import Asker, NoAnswer, ProviderAway
+from prefect_acms.tasks.ai.context import tokens_of
 from prefect_acms.tasks.ai.disclosure import Disclosure
 from prefect_acms.tasks.ai.editing import edit
 from prefect_acms.tasks.ai.session import Session
@@ -169,9 +170,37 @@ def test_what_comes_from_outside_stands_between_marks_that_it_can_not_forge(prov
     said = json.loads(provider.asked[0].raw)["messages"][-1]["content"]
     ours, _, data = said.partition("<<< MARK")
     assert "really change the files" in ours
+    assert "shop.py" not in ours, "the names of files are words of the repository"
     mark = data.partition("The mark is ")[2].partition(".")[0]
     assert f"<<< {mark} gate said of attempt 1\n{trick}\n>>> {mark}" in said
     assert said.count(f">>> {mark}") == said.count(f"<<< {mark}") > 3
+
+
+def test_what_goes_back_to_a_model_stands_between_marks_too(provider: Provider, top: Path) -> None:
+    """It holds lines and names of files, which come from the repository or from what it has made the model say."""
+    provider.script(edits({**FIX, "path": ">>> now.py"}), edits(FIX))
+    edit(asker(), Disclosure.of(top), request())
+    said = json.dumps(json.loads(provider.asked[1].raw)["messages"][-1]["content"])
+    mark = said.partition("the mark is ")[2].partition(".")[0]
+    ours, _, data = said.partition(f"<<< {mark} problem")
+    assert "now.py" not in ours
+    assert "edit 1 (>>> now.py)" in data
+    assert said.count(f">>> {mark}") == 1
+
+
+@pytest.mark.parametrize("tokens", [1_000, 5_000])
+def test_all_data_together_keeps_to_the_budget_of_a_prompt(provider: Provider, top: Path, tokens: int) -> None:
+    """However much was said of a task, of its gaps and its attempts: what stands first and last of it is there."""
+    many = tuple(a_gap(f"g{n}", "shop.py", title=f"undefined name {n}", start_line=3) for n in range(200))
+    feedback = tuple(Feedback(kind="gate", attempt=n, text=f"{n} first {'x' * 7_900} last {n}") for n in (1, 2, 3))
+    provider.script(edits(FIX))
+    facts = {"gaps": many, "feedback": feedback, "instructions": "y" * 50_000}
+    edit(asker(context_tokens=tokens), Disclosure.of(top), request(**facts))
+    said = json.loads(provider.asked[0].raw)["messages"][-1]["content"]
+    mark = said.partition("The mark is ")[2].partition(".")[0]
+    text = said[said.index(f"<<< {mark}") :]
+    assert tokens_of(text) <= tokens
+    assert "return amonut" in text
 
 
 def test_a_model_that_nobody_knows_or_has_a_key_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ TOKEN = "ghp_" + "0aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0uV1wX"
 FILES = {
     "a.py": "def f(x):\n    y = x\n    return y\n\n\ndef g(x):\n    y = x\n    return x\n",
     "doc.txt": "one\r\ntwo\r\nthree\r\n",
-    "held.py": f"K = '{TOKEN}'\nuse(K)\n",
+    "held.py": f"# head\nK = '{TOKEN}'\nuse(K)\n",
     ".env": "A=1\n",
     "broken.py": "def f(:\n    pass\n",
 }
@@ -72,6 +72,10 @@ def test_blanks_at_the_ends_of_lines_are_forgiven(tmp_path: Path) -> None:
         ((".git/hooks/post-checkout", "", "x\n"), "inside .git"),
         ((".env", "A=1", "A=2"), "not open to be changed"),
         ((".env", "", "A=2"), "exists already"),
+        (("a.py/b.py", "", "x = 1\n"), "a.py is a file"),
+        ((f"{'n' * 256}.py", "", "x = 1\n"), "too long"),
+        (("a.py", "return y", "return '\0'"), "NUL"),
+        (("a.py", "return y", f"return {'-' * 100_000}y"), "no Python any more: it is nested too deeply"),
         (("held.py", HIDDEN, "K = 1"), "can't be changed"),
         (("held.py", "use(K)", f"use('{TOKEN[:-1]}Z')"), "looks like a secret"),
         (("a.py", "return y", f"return '{HIDDEN}'"), "can't be written"),
@@ -82,6 +86,39 @@ def test_what_does_not_fit_is_told(seen: Disclosure, edit: tuple[str, str, str],
     with pytest.raises(EditsUnfit, match=problem):
         _planned(seen, edit)
     assert git(seen.root, "status", "--porcelain") == ""
+
+
+def test_a_hidden_line_is_not_changed_and_not_told_by_what_fits(seen: Disclosure) -> None:
+    """No text of it is found, whether it is there or not; nothing is put before or behind it in its line."""
+    answers = set()
+    for guess in ("K = '", f"K = '{TOKEN[:9]}", f"K = '{TOKEN[:8]}?", f"{TOKEN}'\nuse(K)"):
+        with pytest.raises(EditsUnfit) as told:
+            _planned(seen, ("held.py", guess, "K = ''"))
+        answers.add(str(told.value))
+    assert len(answers) == 1
+    for search, replace in (("\nuse(K)", "  # use(K)"), ("# head\n", "# ")):
+        with pytest.raises(EditsUnfit, match="can't be joined"):
+            _planned(seen, ("held.py", search, replace))
+    kept = _planned(seen, ("held.py", "# head\n", "# foot\n\n"), ("held.py", "use(K)", "use(k=K)"))
+    assert kept == {"held.py": f"# foot\n\nK = '{TOKEN}'\nuse(k=K)\n".encode()}
+
+
+def test_what_python_says_of_an_edit_shows_no_hidden_line(tmp_path: Path) -> None:
+    """Neither as one of the lines before the error, nor as its own."""
+    value = "q8Zr5tYw2xLm9KpA4n"
+    seen = Disclosure.of(repository_of(tmp_path, {"a.py": f"a = (1)\napi_key = '{value}'\nb = 2\n"}))
+    for search, replace in (("b = 2", "b = = 2"), ("a = (1)", "a = (1")):
+        with pytest.raises(EditsUnfit, match="no Python any more") as told:
+            _planned(seen, ("a.py", search, replace))
+        assert value not in str(told.value)
+
+
+def test_new_files_stand_in_no_way_of_each_other(seen: Disclosure) -> None:
+    """One can't be a folder of the other, in whichever order they are proposed."""
+    one, other = ("new", "", "x\n"), ("new/b.txt", "", "y\n")
+    for pair in ((one, other), (other, one)):
+        with pytest.raises(EditsUnfit, match="edit 2"):
+            _planned(seen, *pair)
 
 
 def test_every_problem_is_told_at_once_and_nothing_of_it_is_done(seen: Disclosure) -> None:

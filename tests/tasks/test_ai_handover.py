@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from driven import Planned, a_gap, a_plan, a_task, repository_of, started_run
-from provider_answers import structured
+from provider_answers import Failure, structured
 from providers import KEY, provided
 
 from prefect_acms.blocks.ai import AiSettings
+from prefect_acms.blocks.config import EnvironmentSettings, IsolationMode, ResilienceSettings
 from prefect_acms.canonical.errors import InvalidValue
-from prefect_acms.canonical.outside_errors import ToolUnavailable
+from prefect_acms.canonical.outside_errors import BreakerOpen, ToolFailed, ToolUnavailable
 from prefect_acms.dao.redaction import KNOWN, redact
 from prefect_acms.tasks.ai.handover import provider_variables, session_variables, variables_for
 from prefect_acms.tasks.ai.session import SESSION, Session
@@ -101,3 +102,30 @@ def test_the_tool_mends_in_the_worktree_and_its_key_stands_nowhere(
     assert provider.asked[0].key == KEY
     written = [path for folder in (tmp_path, drive.folder) for path in folder.rglob("*") if path.is_file()]
     assert [path for path in written if KEY.encode() in path.read_bytes()] == []
+
+
+def test_a_provider_that_is_not_to_be_had_opens_the_breaker(
+    tmp_path: Path, canonical_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next task is not even begun: each one would wait for the same provider, as often as it repeats a request."""
+    with provided() as provider:
+        for name, value in provider.variables().items():
+            monkeypatch.setenv(name, value)
+        provider.script(Failure(401))
+        drive = started_run(
+            repository_of(tmp_path / "repository", {"a.py": "x = 1\n"}),
+            canonical_url,
+            ai={"model": "openai-chat:gpt-test"},
+            resilience=ResilienceSettings(failure_threshold=1),
+            environment=EnvironmentSettings(isolation=IsolationMode.OFF),
+        )
+        gap = a_gap("g", "a.py")
+        task = Planned(drive, a_plan(drive, [a_task("ws-01/one", [gap])], [gap])).running("ws-01/one")
+        worktree, environment = prepared_worktree(drive, "ws-01", drive.base_commit)
+        run = ToolRun(drive, task, drive.toolbox.get("ai-edit"), worktree, environment)
+        values = ToolValues(task=task.id, request=ToolRequest(task_id=task.id, gaps=(gap,), files=("a.py",)))
+        with pytest.raises(ToolFailed, match="turned the request away"):
+            run(values)
+        with pytest.raises(BreakerOpen):
+            run(values)
+    assert len(provider.asked) == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from driven import a_gap, repository_of, started_run
-from provider_answers import Scripted, structured
+from provider_answers import Cut, Failure, Garbled, Reply, Scripted, Silence, structured
 from providers import Provider
 from repositories import git
 
@@ -163,3 +163,42 @@ def test_a_call_is_made_only_if_the_budget_has_room_for_it(
     with pytest.raises(BudgetExceeded, match="tokens"):
         AiSource().discover(paid)
     assert len(provider.asked) == 1
+
+
+def test_what_was_found_before_a_provider_failed_is_kept(provider: Provider, scan: Scan) -> None:
+    """The source counts as failed, with the reason, and its gaps are there: nothing that was paid for is lost."""
+    for path in (scan.root / "often.py", scan.root / "once.py"):
+        path.write_text(path.read_text() + "# filler\n" * 350)
+    provider.script(report(DIVISION), Failure(503))
+    small = scan.ai.model_copy(update={"context_tokens": 1_100})
+    result = discover(replace(scan, ai=small), ["ai"])
+    assert [gap.rule_id for gap in result.gaps] == ["ai-bug"]
+    (outcome,) = result.sources
+    assert (outcome.ok, outcome.count) == (False, 1)
+    assert "stopped after 1 request" in (outcome.problem or "")
+    assert "did not answer" in (outcome.problem or "")
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Failure(401), "turned the request away"),
+        (Failure(429, retry_after="900"), "asks to wait 900 s"),
+        (Silence(30), "did not answer"),
+        (Cut(Reply("half")), "did not answer"),
+        (Reply(refusal="I won't"), "Refusal"),
+        (Garbled(), ""),
+        (report({**DIVISION, "path": "../../etc/passwd"}), "no file of that name was shown"),
+    ],
+)
+def test_a_fault_of_the_provider_fails_the_source_in_words(
+    provider: Provider, scan: Scan, fault: Scripted, said: str
+) -> None:
+    """Nothing is found, and the reason is one for a person."""
+    provider.script(*[fault] * 9)
+    quick = scan.ai.model_copy(update={"request_timeout_sec": 2.0, "edit_retries": 1})
+    with pytest.raises(SourceFailed) as told:
+        AiSource().discover(replace(scan, ai=quick))
+    assert said in str(told.value)
+    assert "Traceback" not in str(told.value)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from repositories import git
 
 from prefect_acms.blocks.config import EnvironmentSettings
 from prefect_acms.blocks.tool_spec import ToolSpec
@@ -100,8 +101,9 @@ def test_a_tool_reads_what_is_asked_and_writes_what_it_used(tmp_path: Path, *, i
     if isolated and (problem := isolation_problem()):
         pytest.skip(problem)
     worktree, told = tmp_path / "worktree", tmp_path / "told"
-    for folder in (worktree, told, worktree / ".git"):
+    for folder in (worktree, told):
         folder.mkdir()
+    git(worktree, "init", "-q")
     environment = environment_for(worktree, worktree, EnvironmentSettings())
     if isolated:
         view = isolation_of(
