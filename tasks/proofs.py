@@ -71,7 +71,7 @@ def prove(
     earlier = tuple(gap for gap in before if touched.intersection(gap.file_paths))
     rescanner = bench.rescanner
     try:
-        rescan = rescanner.asked(touched)
+        rescan = rescanner.asked(touched, patched=files)
     except (SourceFailed, BudgetExceeded) as error:
         return Proof(tree, tuple(files), earlier, problem=str(error))
     still = rescanner.between(to_mend, rescan.gaps).kept

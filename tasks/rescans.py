@@ -45,8 +45,11 @@ class Rescanner:
         """What the sources find in these files as they are now; raises SourceFailed."""
         return self.asked(files).gaps
 
-    def asked(self, files: Iterable[str]) -> Rescan:
-        """What the sources find in these files as they are now, and how they were asked; raises SourceFailed."""
+    def asked(self, files: Iterable[str], *, patched: Iterable[str] = ()) -> Rescan:
+        """What the sources find in these files as they are now, and how they were asked; raises SourceFailed.
+
+        `patched` are the files that a patch has changed, of which is asked what it is worth.
+        """
         scan = Scan(
             root=self.worktree.path,
             environment=self.environment,
@@ -54,6 +57,7 @@ class Rescanner:
             timeout_sec=self.drive.config.gates.timeout_sec,
             files=tuple(sorted(files)),
             known=self.known,
+            patched=frozenset(patched),
             ai=self.drive.config.ai,
             budget=SourceBudget(self.drive.budgets, self.drive.run_id),
             learnt=self.drive.learnt,

@@ -38,10 +38,10 @@ class Scan:
 
     `files` limits the answer to gaps of these files, as the proof of a patch needs it; a source must then say all it
     would say of them otherwise, with the same fingerprints. `known` are the gaps that such a proof is about, for a
-    source that would not find the same twice; `ai` and `budget` are for one that asks a model. `learnt` is a folder of
-    the run, which may not be there yet: what a source leaves in it while it looks at the base commit may make its
-    proofs faster. A proof only reads it, since what it looks at is not trusted yet. `answers` are what was paid for
-    already, by a key that names all that the answer is about.
+    source that would not find the same twice, and `patched` the files that the patch has changed; `ai` and `budget` are
+    for one that asks a model. `learnt` is a folder of the run, which may not be there yet: what a source leaves in it
+    while it looks at the base commit may make its proofs faster. A proof only reads it, since what it looks at is not
+    trusted yet. `answers` are what was paid for already, by a key that names all that the answer is about.
     """
 
     root: Path
@@ -50,6 +50,7 @@ class Scan:
     timeout_sec: float
     files: tuple[str, ...] | None = None
     known: tuple[Gap, ...] = ()
+    patched: frozenset[str] = frozenset()
     ai: AiSettings = field(default_factory=AiSettings)
     budget: Reserving | None = None
     learnt: Path | None = None

@@ -77,10 +77,14 @@ def _found(scan: Scan, disclosure: Disclosure) -> tuple[tuple[Gap, ...], str | N
 
 
 def _still_there(scan: Scan, disclosure: Disclosure) -> tuple[Gap, ...]:
-    """Those of the known gaps in the asked files that are still there; the model is asked where their code changed."""
+    """Those of the known gaps in the asked files that are still there.
+
+    The model is asked where their code has changed, and where a patch has changed their file, since it may have mended
+    them elsewhere in it.
+    """
     asked = set(scan.files or ())
     known = [gap for gap in scan.known if gap.source == SOURCE and asked.intersection(gap.file_paths)]
-    same = tuple(gap for gap in known if is_unchanged(disclosure, gap))
+    same = tuple(gap for gap in known if is_unchanged(disclosure, gap) and not _is_open(scan, disclosure, gap))
     others = [gap for gap in known if gap not in same]
     moved = tuple(filter(None, (renamed(disclosure, gap) for gap in others)))
     changed = {_question(scan, gap): gap for gap in others if disclosure.shown(gap.file_paths[0])}
@@ -90,6 +94,12 @@ def _still_there(scan: Scan, disclosure: Disclosure) -> tuple[Gap, ...]:
         names = {gap.fingerprint for gap in there}
         scan.answers.update({question: gap.fingerprint in names for question, gap in unasked.items()})
     return (*same, *moved, *(gap for question, gap in changed.items() if scan.answers[question]))
+
+
+def _is_open(scan: Scan, disclosure: Disclosure, gap: Gap) -> bool:
+    """Whether it is the model's word that counts, though the code of the gap is as it was."""
+    path = gap.file_paths[0]
+    return disclosure.shown(path) is not None and (path in scan.patched or _question(scan, gap) in scan.answers)
 
 
 def _question(scan: Scan, gap: Gap) -> str:

@@ -114,6 +114,19 @@ def test_a_known_gap_is_asked_about_only_where_its_code_has_changed(provider: Pr
     assert len(provider.asked) == 2, "it is asked once about a file of a certain content"
 
 
+def test_a_patch_may_mend_a_gap_and_leave_its_code(provider: Provider, scan: Scan) -> None:
+    """So the model is asked about each gap in a file that the patch has changed; its word counts from then on."""
+    shell = _known(scan, "once.py", 3, "Runs what is typed in")
+    merge = replace(scan, files=("once.py",), known=(shell,))
+    file = scan.root / "once.py"
+    file.write_text(file.read_text().replace("import os\n", "import os\n\ninput = allowed\n"))
+    provider.script(states("gone"))
+    assert AiSource().discover(merge).gaps == (shell,)
+    assert AiSource().discover(replace(merge, patched=frozenset({"once.py"}))).gaps == ()
+    assert AiSource().discover(merge).gaps == ()
+    assert len(provider.asked) == 1
+
+
 def test_a_gap_goes_with_its_file(provider: Provider, scan: Scan) -> None:
     """Renamed, with its code as it was, it is known again wherever the file is; without its code it is gone."""
     half, third = _known(scan, "often.py", 2, "Divides by zero"), _known(scan, "often.py", 6, "Forgets the rest")
