@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -49,7 +49,7 @@ def discover(scan: Scan, names: Iterable[str]) -> DiscoveryResult:
 
 def discover_from(sources: Iterable[GapSource], scan: Scan) -> DiscoveryResult:
     """Ask these sources; where two know the same fingerprint, the first one's gap stands."""
-    gaps: dict[str, Gap] = {}
+    told: dict[str, tuple[Gap, ...]] = {}
     outcomes: list[SourceOutcome] = []
     records: dict[str, dict[str, Any]] = {}
     for source in sources:
@@ -57,12 +57,27 @@ def discover_from(sources: Iterable[GapSource], scan: Scan) -> DiscoveryResult:
         outcomes.append(outcome)
         if found.records:
             records[source.name] = dict(found.records)
-        for gap in found.gaps:
-            gaps.setdefault(gap.fingerprint, gap)
+        told[source.name] = found.gaps
+    gaps: dict[str, Gap] = {}
+    for gap in _attributed(told, {outcome.name for outcome in outcomes if outcome.ok}):
+        gaps.setdefault(gap.fingerprint, gap)
     if outcomes and not gaps and not any(outcome.ok for outcome in outcomes):
         problem = "; ".join(f"{outcome.name}: {outcome.problem}" for outcome in outcomes)
         raise EverySourceFailed(source="all", problem=problem)
     return DiscoveryResult(gaps=tuple(sorted(gaps.values(), key=gap_order)), sources=tuple(outcomes), records=records)
+
+
+def _attributed(told: Mapping[str, Iterable[Gap]], worked: Collection[str]) -> Iterator[Gap]:
+    """Every gap, of the source that can say whether it is gone.
+
+    A file may tell a gap of a source that is asked too, and does not tell it: by other rules, of tests. What was asked
+    again would always say that it is gone, so it stays with the source that has read the file.
+    """
+    own = {(name, gap.fingerprint) for name, gaps in told.items() for gap in gaps if gap.source == name}
+    for name, gaps in told.items():
+        for gap in gaps:
+            is_known = gap.source not in worked or (gap.source, gap.fingerprint) in own
+            yield gap if is_known else gap.model_copy(update={"source": name})
 
 
 def _asked(source: GapSource, scan: Scan) -> tuple[SourceOutcome, Discovered]:

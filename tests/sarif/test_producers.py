@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from sarif_shop import PRODUCERS
@@ -99,3 +100,14 @@ def test_a_file_of_a_tool_that_the_run_asks_itself_adds_to_that_source(scan_of: 
     own = {gap.fingerprint: gap for gap in RuffSource().discover(scan).gaps}
     assert (found.source, found.category) == ("ruff", own[found.fingerprint].category)
     assert (own[found.fingerprint].title, own[found.fingerprint].start_line) == (found.title, found.start_line)
+
+
+def test_what_the_source_itself_does_not_tell_stays_with_the_file(scan_of: ScanOf) -> None:
+    """Or it would count as gone when the source is asked again; in whatever order the two are asked."""
+    from prefect_acms.tasks.discovery import discover  # noqa: PLC0415 - only here
+
+    scan = scan_of(PRODUCERS / "ruff.sarif", sources=("ruff", "sarif"))
+    others = replace(scan, settings=scan.settings.model_copy(update={"ruff_select": ("W",)}))
+    for names in (("ruff", "sarif"), ("sarif", "ruff")):
+        assert {gap.source for gap in discover(scan, names).gaps if gap.rule_id == "F401"} == {"ruff"}
+        assert {gap.source for gap in discover(others, names).gaps if gap.rule_id == "F401"} == {"sarif"}
