@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from prefect_acms.tasks.gaps import Gap
 
@@ -38,19 +40,37 @@ def is_there(gap: Gap, root: Path) -> bool:
     The same code elsewhere in the file counts too, so a gap is called gone too late rather than too early; one of
     which the code is not known is always there.
     """
-    code = gap.details.get(CODE)
-    if not gap.file_paths or not isinstance(code, list) or not code:
-        return True
-    path = root / gap.file_paths[0]
-    if not path.is_file():
-        return False
-    lines = list(filter(None, map(_told, path.read_text(encoding="utf-8", errors="replace").splitlines())))
-    return any(lines[place : place + len(code)] == code for place in range(len(lines) - len(code) + 1))
+    return bool(still_there([gap], root))
 
 
 def still_there(gaps: Iterable[Gap], root: Path) -> list[Gap]:
-    """Those of the gaps whose code is still there."""
-    return [gap for gap in gaps if is_there(gap, root)]
+    """Those of the gaps whose code is still there; each file is read once, however many of them it has."""
+    files = cache(lambda path: _Rows.of(root / path))
+    return [gap for gap in gaps if _is_in(gap, files)]
+
+
+class _Rows(NamedTuple):
+    """The lines of a file that say something, and where each of them is among these."""
+
+    lines: list[str]
+    places: Mapping[str, list[int]]
+
+    @classmethod
+    def of(cls, path: Path) -> _Rows:
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        lines = list(filter(None, map(_told, text.splitlines())))
+        places: dict[str, list[int]] = {}
+        for place, line in enumerate(lines):
+            places.setdefault(line, []).append(place)
+        return cls(lines, places)
+
+
+def _is_in(gap: Gap, files: Callable[[str], _Rows]) -> bool:
+    code = gap.details.get(CODE)
+    if not gap.file_paths or not isinstance(code, list) or not code:
+        return True
+    rows = files(gap.file_paths[0])
+    return any(rows.lines[place : place + len(code)] == code for place in rows.places.get(str(code[0]), ()))
 
 
 def _told(line: str) -> str:
