@@ -75,7 +75,7 @@ def fitted(materials: Sequence[Material], budget: int) -> tuple[list[Material], 
     kept: list[Material] = []
     for one in materials:
         room = budget - tokens_of(one.what) - _MARK_TOKENS
-        if room <= 0:
+        if room < tokens_of(_LEFT_OUT):
             break
         kept.append(Material(one.what, _shortened(one.text, room)))
         budget = room - tokens_of(kept[-1].text)
