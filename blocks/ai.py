@@ -14,6 +14,9 @@ MODEL_NAME = r"^[a-z0-9][a-z0-9_./-]*:\S+$"
 
 ModelName = Annotated[str, Field(pattern=MODEL_NAME)]
 
+AGENT_MODEL = r"^[A-Za-z0-9][\w./:@+-]{0,199}$"
+"""A model as agents name them; it can be no option of theirs."""
+
 
 class AiSettings(Section):
     """Models and agents that may find and fix gaps; AI is off unless a model or an agent is named here."""
@@ -34,6 +37,9 @@ class AiSettings(Section):
     )
     tools: tuple[str, ...] = Field(
         default=(), description="AI agents that may be used as tools: aider, claude, codex, copilot, gemini"
+    )
+    agent_models: dict[str, Annotated[str, Field(pattern=AGENT_MODEL)]] = Field(
+        default={}, description="model that an agent in `tools` is to ask, by the agent's name; else its own"
     )
     context_tokens: int = Field(
         default=16_000, ge=1_000, le=1_000_000, description="tokens of repository text that one prompt may hold"
@@ -79,5 +85,8 @@ class AiSettings(Section):
                 raise ValueError(message)
         if self.has_strong_model and not self.asks_models:
             message = "a strong_model stands behind a model: name that in `model` too"
+            raise ValueError(message)
+        if strangers := sorted(set(self.agent_models) - set(self.tools)):
+            message = f"agent_models names {', '.join(strangers)}, which is not in `tools`"
             raise ValueError(message)
         return self

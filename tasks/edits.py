@@ -32,7 +32,8 @@ def edited(
     # the rules of some languages look like options or paths; a tool that takes none is handed none
     takes_rules = "rules" in profile.placeholders
     options = ruff_options(bench.worktree.path, bench.drive.config.discovery.trusted_fixes)
-    values = ToolValues(files=tuple(files), task=bench.task.id, ruff_options=options, request=request)
+    asked = request.model_copy(update={"model": bench.drive.config.ai.agent_models.get(profile.tool_id)})
+    values = ToolValues(files=tuple(files), task=bench.task.id, ruff_options=options, request=asked)
     results: list[ProcessResult] = []
     while len(results) < MOST_ROUNDS:
         try:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_acms.blocks.ai import AGENT_MODEL
 from prefect_acms.dao.redaction import Scrubber, redact
 from prefect_acms.tasks.gaps import Gap, RepositoryPath
 from prefect_acms.tasks.scratch import scratch_folder
@@ -73,7 +74,7 @@ class ToolRequest(BaseModel):
     feedback: tuple[Feedback, ...] = Field(default=(), description="what was said about earlier attempts, in order")
     stricter: bool = Field(default=False, description="whether an attempt has claimed a success that was none")
     model: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9][\w./:@+-]{0,199}$", description="the model to be asked; none: the tool's"
+        default=None, pattern=AGENT_MODEL, description="the model to be asked; none: the tool's own"
     )
 
     def prompt(self) -> str:

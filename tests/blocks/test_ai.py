@@ -26,6 +26,8 @@ def test_nothing_is_asked_unless_a_model_is_named() -> None:
         ({"model": "openai:gpt 5"}, "should match pattern"),
         ({"model": "openai:gpt-5", "model_block": "mine"}, "not both"),
         ({"strong_model": "openai:gpt-5"}, "stands behind a model"),
+        ({"tools": ["claude"], "agent_models": {"cluade": "haiku"}}, "cluade, which is not in `tools`"),
+        ({"tools": ["claude"], "agent_models": {"claude": "--yes"}}, "should match pattern"),
         ({"modle": "openai:gpt-5"}, "Extra inputs"),
     ],
 )

@@ -43,10 +43,12 @@ def writes(text: str, path: str = "a.py", **more: Any) -> dict[str, Any]:
 def test_what_a_gate_said_goes_back_and_the_mended_patch_goes_in(tmp_path: Path, canonical_url: str) -> None:
     """The tool is told the gate's output, finds its own change in place, and what it mends there is committed."""
     robots = Robots(tmp_path, robot=[writes("A = 2  # BAD\n"), writes("A = 2\n")])
-    shop = Looped(tmp_path, canonical_url, robots)
+    ai = AiSettings(tools=("robot",), agent_models={"robot": "small-1"})
+    shop = Looped(tmp_path, canonical_url, robots, ai=ai)
     task = shop.done()
     assert (task.state, task.last_error) == ("completed", None)
     first, second = robots.asked("robot")
+    assert (first["model"], second["model"]) == ("small-1", "small-1")
     assert first["feedback"] == []
     (feedback,) = second["feedback"]
     assert (feedback["kind"], feedback["attempt"]) == ("tests", 1)
