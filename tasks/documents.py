@@ -18,7 +18,7 @@ from prefect_acms.canonical.errors import InvalidDocument
 from prefect_acms.canonical.gap import GapSeverity
 from prefect_acms.dao.redaction import redact
 from prefect_acms.tasks.fingerprints import Fingerprinter
-from prefect_acms.tasks.gaps import Fingerprint, Gap, RepositoryPath
+from prefect_acms.tasks.gaps import LAST_LINE, Fingerprint, Gap, RepositoryPath
 from prefect_acms.tasks.ordering import cycle_of, drawn, in_order
 
 Document = TypeVar("Document", bound=BaseModel)
@@ -48,8 +48,8 @@ class GapEntry(BaseModel):
     file_paths: tuple[RepositoryPath, ...] = Field(
         default=(), description="POSIX paths relative to the repository's top"
     )
-    start_line: int | None = Field(default=None, ge=1)
-    end_line: int | None = Field(default=None, ge=1)
+    start_line: int | None = Field(default=None, ge=1, le=LAST_LINE)
+    end_line: int | None = Field(default=None, ge=1, le=LAST_LINE)
     dependencies: tuple[str, ...] = Field(
         default=(), description="ids of gaps of this report that are to be fixed first"
     )

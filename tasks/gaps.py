@@ -24,6 +24,9 @@ _BREAKS = re.compile(r"[\0\r\n]")
 RepositoryPath = Annotated[str, AfterValidator(_inside)]
 """A POSIX path relative to the repository's top, which does not leave it and does not enter `.git`."""
 
+LAST_LINE = 2**31 - 1
+"""The highest number of a line or column; no editor has more, and no database column of ours."""
+
 Fingerprint = Annotated[str, Field(pattern=r"^\S+$", max_length=200)]
 """Identity of a gap; one word, because it becomes a commit trailer."""
 
@@ -45,8 +48,8 @@ class Gap(BaseModel):
     file_paths: tuple[RepositoryPath, ...] = Field(
         default=(), description="POSIX paths relative to the repository's top"
     )
-    start_line: int | None = Field(default=None, ge=1)
-    end_line: int | None = Field(default=None, ge=1)
+    start_line: int | None = Field(default=None, ge=1, le=LAST_LINE)
+    end_line: int | None = Field(default=None, ge=1, le=LAST_LINE)
     dependencies: tuple[Fingerprint, ...] = Field(default=(), description="fingerprints of gaps to be fixed first")
     fixable: bool = Field(default=False, description="whether a deterministic tool says that it can fix it")
     details: dict[str, JsonValue] = Field(

@@ -16,7 +16,7 @@ from prefect_acms.tasks.fingerprints import Fingerprinter
 from prefect_acms.tasks.gaps import Gap
 from prefect_acms.tasks.junit import TestOutcome, read_junit_text
 from prefect_acms.tasks.pytest_runs import is_test_file
-from prefect_acms.tasks.sarif.checking import problem_of
+from prefect_acms.tasks.sarif.checking import refusal_of
 from prefect_acms.tasks.sarif.reading import findings_of
 
 LARGEST_REPORT = 256 << 20
@@ -96,7 +96,7 @@ def _bandit(document: Any, _root: Path) -> Iterator[Finding]:
 
 def _sarif(document: Any, root: Path) -> Iterator[Finding]:
     """What is open: nobody has accepted it, and it does not say that all is well."""
-    if problem := problem_of(document):
+    if problem := refusal_of(document, "its report"):
         message = f"{problem[0]}: {problem[1]}"
         raise ValueError(message)
     for found in findings_of(document, root):

@@ -14,15 +14,13 @@ from jsonschema.validators import extend  # type: ignore[import-untyped]
 
 from prefect_acms.canonical.errors import InvalidDocument
 from prefect_acms.tasks.documents import LONGEST_VALUE, parsed_json, read_bytes
+from prefect_acms.tasks.gaps import LAST_LINE
 from prefect_acms.tasks.sarif.values import pointer, unusable
 
 SCHEMA = Path(__file__).with_name("schema") / "sarif-2.1.0-rtm.5.json"
 
 Log = Mapping[str, Any]
 """A SARIF log that the schema has accepted."""
-
-LAST_LINE = 2**31 - 1
-"""The highest number of a line or column; no editor has more, and no database column of ours."""
 
 _HERE = "#/definitions/"
 
@@ -37,14 +35,18 @@ def read_log(path: Path) -> Log:
 def log_of(content: bytes, path: str) -> Log:
     """The log that these bytes hold; raises InvalidDocument with the JSON pointer of the first thing that is wrong."""
     document = parsed_json(content, path)
-    problem = unusable(document)
-    if problem is None:
-        _leave_out_empty_descriptions(document, path)
-        problem = problem_of(document)
-    if problem:
+    if problem := refusal_of(document, path):
         raise InvalidDocument(path=path, where=problem[0], problem=problem[1])
     log: Log = document
     return log
+
+
+def refusal_of(document: Any, path: str) -> tuple[str, str] | None:
+    """Why a document can't be read as a log, also where the schema would let it pass; descriptions that are null go."""
+    if problem := unusable(document):
+        return problem
+    _leave_out_empty_descriptions(document, path)
+    return problem_of(document)
 
 
 def _leave_out_empty_descriptions(document: Any, path: str) -> None:

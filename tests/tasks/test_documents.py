@@ -93,6 +93,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "list": (report(entry(file_paths="a.py")), "gaps[0] (one).file_paths", "found 'a.py'"),
     "unknown key": (report(entry(colour="red")), "gaps[0] (one).colour", "not permitted"),
     "no title": (report({"id": "one"}), "gaps[0] (one).title", "Field required"),
+    "line": (report(entry(start_line=2**31)), "gaps[0] (one).start_line", "less than or equal to 2147483647"),
     "lines": (report(entry(start_line=9, end_line=8)), "gaps[0] (one)", "end_line 8 is before start_line 9"),
     "absolute": (report(entry(file_paths=["/etc/passwd"])), "gaps[0] (one).file_paths[0]", "inside the repository"),
     "outside": (report(entry(file_paths=["a/../../b"])), "gaps[0] (one).file_paths[0]", "inside the repository"),

@@ -91,6 +91,7 @@ def test_any_junit_report_is_read_test_by_test(tmp_path: Path) -> None:
         ("junit", None, "can't be read: No such file"),
         ("junit", "<testsuites>", "not a JUnit report"),
         ("sarif", "{}", "not what sarif writes: ValueError: document: 'version' is a required property"),
+        ("sarif", '{"version": "2.1.0", "runs": [NaN]}', "ValueError: /runs/0: nan is no number"),
         ("sarif", "nonsense", "not what sarif writes"),
         ("ruff", '{"a": 1}', "not what ruff writes"),
         ("bandit", "[]", "not what bandit writes"),
