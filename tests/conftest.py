@@ -8,10 +8,12 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from typing import TYPE_CHECKING
 
 import postgresql
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 if TYPE_CHECKING:
     from providers import Provider
@@ -23,6 +25,7 @@ _FOREIGN = (
     "PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "ACMS_DATABASE_URL",
     "PYTHONDONTWRITEBYTECODE",  # with it each of the hundreds of processes compiles our modules anew
 )  # fmt: skip
+_TOGETHER = ("tests/campaigns/", "tests/faults/")  # their files share what takes long to make
 _OF_THIS_PYTEST = ("PYTEST_ADDOPTS", "PYTEST_XDIST_")
 
 
@@ -42,8 +45,25 @@ def pytest_configure(config: pytest.Config) -> None:
         "DO_NOT_TRACK": "1",
     }
     if _runs_tests(config):
+        from hypothesis import settings  # noqa: PLC0415 - the process that only starts workers needs none
+
+        # how long an example takes says how busy the machine is
+        settings.register_profile("suite", deadline=None)
+        settings.load_profile("suite")
         # What the suite needs of plugins takes most of the time of a gate's pytest, and there are hundreds of those.
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Give each worker a file at a time, or a whole folder whose files belong together."""
+    return _Together(config, log)
+
+
+class _Together(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.split("::", 1)[0]
+        return next((folder for folder in _TOGETHER if path.startswith(folder)), path)
 
 
 def _runs_tests(config: pytest.Config) -> bool:

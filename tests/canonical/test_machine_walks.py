@@ -16,7 +16,7 @@ def _triggers(machine: Machine) -> st.SearchStrategy[list[str]]:
     return st.lists(st.sampled_from([trigger.value for trigger in machine.triggers]), max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_walk_of_any_triggers_moves_only_along_edges_and_never_out_of_an_ending(data: st.DataObject) -> None:
     """Any sequence of triggers: each one either moves along an edge that lists it, or is refused and moves nothing."""
@@ -41,7 +41,7 @@ def test_a_walk_of_any_triggers_moves_only_along_edges_and_never_out_of_an_endin
     assert state in {known.value for known in machine.states}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_every_random_walk_along_edges_can_still_come_to_an_ending(data: st.DataObject) -> None:
     """From wherever a walk stands, an ending is reachable, in each machine that has endings."""
@@ -53,7 +53,7 @@ def test_every_random_walk_along_edges_can_still_come_to_an_ending(data: st.Data
         assert state in machine.terminal or machine.reachable(state) & machine.terminal
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_columns_of_a_walk_follow_the_edges(data: st.DataObject) -> None:
     """A task has a worker exactly while it runs, and a completion time exactly at its end, by what its edges set."""

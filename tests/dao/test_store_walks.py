@@ -178,9 +178,7 @@ def unit(dao: UnitOfWork, rows: dict[str, Known], data: st.DataObject, parents: 
         raise UndoneError
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_the_store_is_what_a_dict_says(world: World, data: st.DataObject) -> None:
     """Rows, columns, versions, refusals and trail agree; a unit that fails leaves everything as it was."""

@@ -146,7 +146,7 @@ def _assert_clean_end(repository: Path, home: Path, before: dict[str, str]) -> S
     return store
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.campaign)])
 def test_an_interrupted_run_is_canceled_while_a_slow_gate_runs(
     committed: Committed, acms_home: Path, acms_child: Callable[..., Child], tmp_path: Path, number: signal.Signals
 ) -> None:

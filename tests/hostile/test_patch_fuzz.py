@@ -177,7 +177,6 @@ def fuzz(inputs: int, phases: tuple[Phase, ...], try_one: Callable[[bytes], None
     @settings(
         max_examples=inputs,
         phases=phases,
-        deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
         print_blob=True,

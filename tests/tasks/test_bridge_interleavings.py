@@ -97,7 +97,7 @@ def _states(store: Store) -> list[tuple[str, str]]:
         return [(run.id, run.state), *[(row.id, row.state) for noun in of_run for row in noun.of_run(run.id)]]
 
 
-@settings(max_examples=15, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_order_and_the_number_of_deliveries_do_not_matter(template: Path, data: st.DataObject) -> None:
     """What counts is whether the current attempt was cancelled; the rest is said in the trail and changes no state."""

@@ -300,7 +300,7 @@ def test_a_patch_is_dropped_unless_something_is_made_of_it(rows: Rows) -> None:
     refused(rows, InvalidTransition, "drop-patch", entry)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(sorted(set(Override) - {"quarantine-run"})), st.integers(0, 9)), max_size=8))
 def test_whatever_is_ordered_the_trail_verifies(store: Store, orders: list[tuple[Override, int]]) -> None:
     """Each order is carried out whole, or refused with an error of ours and nothing changed."""

@@ -274,7 +274,7 @@ any_pattern = st.builds(
 
 
 @given(patterns=st.lists(any_pattern, min_size=1, max_size=4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_whatever_pattern_is_let_in_means_what_git_means_by_it(by_git: CheckIgnore, patterns: list[str]) -> None:
     """Any list of patterns that the settings take."""
     try:

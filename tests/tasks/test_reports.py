@@ -140,7 +140,7 @@ def test_the_page_asks_nothing_of_the_network() -> None:
     assert "default-src 'none'" in text
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(max_size=60).map(lambda text: f"x{text}"))
 def test_no_text_of_a_repository_becomes_markup(text: str) -> None:
     """Whatever a file name, a finding or a gate's output holds, the page's elements stay the same."""

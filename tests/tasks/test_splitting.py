@@ -48,7 +48,7 @@ def marks(patch: bytes) -> list[str]:
     return [line.removeprefix("+mark ") for line in patch.decode().splitlines() if line.startswith("+mark ")]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), st.integers(1, 9), st.integers(1, 5))
 def test_exactly_the_guilty_parts_are_found_with_few_tries(data: st.DataObject, files: int, hunks: int) -> None:
     """For any set of guilty parts, those and no others stand alone; at most about 2 k log2(n) tries."""
@@ -114,7 +114,7 @@ def test_parts_that_are_bad_only_together_lose_the_later_one() -> None:
     assert kept == {"0.0", "0.1", "1.0", "1.1", "2.0"}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), st.integers(1, 6), st.integers(2, 5))
 def test_whoever_is_suspected_is_tried_alone_and_the_others_at_once(
     data: st.DataObject, files: int, hunks: int

@@ -221,7 +221,7 @@ def test_a_race_that_was_lost_is_run_again_a_few_times(rows: Rows, races: int, c
     assert len(called) == calls
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(silences=st.lists(st.floats(min_value=0, max_value=400), min_size=1, max_size=4), times=st.integers(1, 2))
 def test_a_worker_is_where_its_silence_puts_it(
     silences: list[float], times: int, empty_database: Path, tmp_path_factory: pytest.TempPathFactory

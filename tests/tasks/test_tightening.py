@@ -193,7 +193,7 @@ def broken(guardrails: GuardrailSettings, patch: bytes) -> set[tuple[str, str]]:
 
 
 @given(ours=policies, theirs=policies, patch=patches)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_patch_that_either_refuses_is_refused_by_both_together(
     ours: GuardrailSettings, theirs: GuardrailSettings, patch: bytes
 ) -> None:
@@ -205,7 +205,7 @@ def test_a_patch_that_either_refuses_is_refused_by_both_together(
 
 
 @given(ours=policies, theirs=policies, patch=facts)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_patch_that_waits_or_is_refused_alone_does_not_slip_through_together(
     ours: GuardrailSettings, theirs: GuardrailSettings, patch: PatchFacts
 ) -> None:
@@ -220,7 +220,7 @@ def test_a_patch_that_waits_or_is_refused_alone_does_not_slip_through_together(
 
 
 @given(ours=policies, theirs=policies)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_tightening_twice_is_tightening_once(ours: GuardrailSettings, theirs: GuardrailSettings) -> None:
     """But for the rules for paths, which are kept as they are said."""
     once = tightened(ours, theirs)
