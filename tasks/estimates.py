@@ -7,7 +7,7 @@ from decimal import Decimal
 from prefect_acms.blocks.ai import AiSettings
 from prefect_acms.blocks.budget import BudgetSettings
 from prefect_acms.blocks.tool_spec import ToolSpec
-from prefect_acms.tasks.ai.handover import PROGRAM, STRONG
+from prefect_acms.tasks.ai.handover import PROGRAM, STRONG, model_of
 from prefect_acms.tasks.budgets import Estimate
 from prefect_acms.tasks.prices import price_of
 
@@ -24,7 +24,7 @@ def estimate_of(profile: ToolSpec, timeout_sec: float, ai: AiSettings, budget: B
     if PROGRAM not in profile.command:
         return Estimate(wall_sec=wall_sec, tool_runs=1, tokens=budget.call_tokens, usd=unpriced)
     read, written = _tokens_of(ai)
-    provider, _, model = ((ai.strong_model if STRONG in profile.command else ai.model) or "").partition(":")
+    provider, _, model = (model_of(ai, strong=STRONG in profile.command) or "").partition(":")
     usd = price_of(model, provider, input_tokens=read, output_tokens=written, prices=budget.prices)
     return Estimate(wall_sec=wall_sec, tool_runs=1, tokens=read + written, usd=unpriced if usd is None else usd)
 

@@ -87,11 +87,7 @@ def session_variables(settings: AiSettings, root: Path, *, strong: bool = False)
 
     The key of a saved model goes along by the same way as one of the environment does: by a variable of the process.
     """
-    name, block, field = (
-        (settings.strong_model, settings.strong_model_block, "ai.strong_model")
-        if strong
-        else (settings.model, settings.model_block, "ai.model")
-    )
+    name, block, field = _chosen(settings, strong=strong)
     handed: dict[str, str] = {}
     if block is not None:
         saved = _saved(block, field)
@@ -104,6 +100,19 @@ def session_variables(settings: AiSettings, root: Path, *, strong: bool = False)
     environment = (*provider_variables(name), *NETWORK)
     own = {variable: os.environ[variable] for variable in environment if variable in os.environ}
     return {**own, **handed, SESSION: session.model_dump_json()}
+
+
+def model_of(settings: AiSettings, *, strong: bool = False) -> str | None:
+    """The name of the model that is asked, also of a saved one; raises InvalidValue where that is none."""
+    name, block, field = _chosen(settings, strong=strong)
+    return name if block is None else _saved(block, field).model
+
+
+def _chosen(settings: AiSettings, *, strong: bool) -> tuple[str | None, str | None, str]:
+    """The name of one of the two models, or that of its block, and the field that says so."""
+    if strong:
+        return settings.strong_model, settings.strong_model_block, "ai.strong_model"
+    return settings.model, settings.model_block, "ai.model"
 
 
 def _saved(block: str, field: str) -> SavedModel:

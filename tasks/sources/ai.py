@@ -14,7 +14,7 @@ from prefect_acms.canonical.outside_errors import SourceFailed
 from prefect_acms.dao.redaction import ending
 from prefect_acms.tasks.ai.context import tokens_of_part, whole_files
 from prefect_acms.tasks.ai.disclosure import Disclosure
-from prefect_acms.tasks.ai.handover import argv_of, session_variables
+from prefect_acms.tasks.ai.handover import argv_of, model_of, session_variables
 from prefect_acms.tasks.ai.scanning import SOURCE, ScanAnswer, ScanRequest, is_unchanged, renamed, worth_reading
 from prefect_acms.tasks.budgets import Reservation
 from prefect_acms.tasks.gaps import Gap
@@ -124,7 +124,7 @@ def _reserved(scan: Scan, tokens: int) -> AbstractContextManager[Reservation | N
     requests = 1 + scan.ai.edit_retries
     return scan.budget.reserved(
         tool_id=SOURCE,
-        model=scan.ai.model,
+        model=model_of(scan.ai),
         input_tokens=(tokens + PROMPT_TOKENS) * requests,
         output_tokens=scan.ai.max_output_tokens * requests,
         wall_sec=scan.timeout_sec,

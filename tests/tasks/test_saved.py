@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,9 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect_side import asked
 from pydantic import ValidationError
 
+from prefect_acms.blocks.ai import AiSettings
 from prefect_acms.blocks.ai_model import AiModel
+from prefect_acms.blocks.budget import BudgetSettings, ModelPrice
 from prefect_acms.blocks.canonical_store import CanonicalStore
 from prefect_acms.blocks.config import PipelineConfig
 from prefect_acms.blocks.guardrail_policy import GuardrailPolicy
@@ -30,6 +33,8 @@ from prefect_acms.flows.pipeline import acms_pipeline
 from prefect_acms.tasks.ai.handover import session_variables
 from prefect_acms.tasks.ai.session import ADDRESS, KEY, SESSION, Session
 from prefect_acms.tasks.driving import shared_store
+from prefect_acms.tasks.estimates import estimate_of
+from prefect_acms.tasks.profiles import load_profiles
 from prefect_acms.tasks.saved import chosen, database_of
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -80,6 +85,14 @@ def test_a_saved_model_goes_to_the_program_that_asks_it_and_nowhere_else(top: Pa
     assert redact(key) == "[redacted]"
     with pytest.raises(InvalidValue, match=r"ai\.strong_model_block is 'none'"):
         session_variables(config.ai.model_copy(update={"strong_model_block": "none"}), top, strong=True)
+
+
+def test_a_call_of_a_saved_model_is_estimated_at_the_model_s_price() -> None:
+    """And not at what is set aside for one whose price nobody knows; the configuration has its block's name alone."""
+    ai = AiSettings(model_block=saved(AiModel(model="openai-chat:gpt-test")), edit_retries=0)
+    budget = BudgetSettings(prices={"openai-chat:gpt-test": ModelPrice(input_usd=1, output_usd=2)}, call_usd=9)
+    estimate = estimate_of(load_profiles().get("ai-edit"), 60, ai, budget)
+    assert estimate.usd == Decimal(estimate.tokens + ai.max_output_tokens) / 1_000_000
 
 
 def test_a_workspace_that_is_a_url_is_cloned_and_kept_up_to_date(
