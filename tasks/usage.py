@@ -16,6 +16,9 @@ from prefect_acms.tasks.processes import ProcessResult
 LARGEST_FILE = 1 << 18
 """Bytes of a usage file at most; a longer one is none."""
 
+_SIGNALLED = 128
+"""A higher exit code names, to a shell and to what isolates, the signal that has ended a program."""
+
 
 class Usage(BaseModel):
     """Requests, tokens and cost; the cost is None where nobody has told it."""
@@ -55,8 +58,15 @@ class Usage(BaseModel):
         )
 
 
+def was_killed(result: ProcessResult) -> bool:
+    """Whether a program did not end by itself, so that a model may have been at work for it, of which nobody knows."""
+    return result.timed_out or result.exit_code < 0 or result.exit_code > _SIGNALLED
+
+
 def usage_of(profile: ToolSpec, result: ProcessResult, usage_file: Path | None = None) -> Usage | None:
     """What a run of a tool has used up: by the file that it has written, else by what it printed; None if unknown."""
+    if profile.ai and was_killed(result):
+        return None  # what it has told leaves out the request that was cut off
     written = b"" if usage_file is None else _content(usage_file)
     if profile.usage is not None:
         from prefect_acms.tasks.usage_readers import read_printed  # noqa: PLC0415 - they are made of usages

@@ -22,7 +22,7 @@ from prefect_acms.tasks.processes import ProcessResult
 from prefect_acms.tasks.reports.text import count
 from prefect_acms.tasks.scratch import scratch_folder
 from prefect_acms.tasks.sources import Discovered, Scan
-from prefect_acms.tasks.usage import Usage
+from prefect_acms.tasks.usage import Usage, was_killed
 
 ANSWER, USAGE = "answer.json", "usage.json"
 
@@ -147,11 +147,12 @@ def _run(scan: Scan, request: ScanRequest, folder: Path, timeout_sec: float) -> 
 
 def _usage(result: ProcessResult, folder: Path) -> Usage | None:
     """What the model has used up; None if nobody knows, as the program was killed while it was asked."""
+    if was_killed(result):
+        return None
     try:
         return Usage.model_validate_json((folder / USAGE).read_bytes())
     except (OSError, ValidationError):
-        was_killed = result.timed_out or result.exit_code < 0
-        return None if was_killed else Usage()  # it ended by itself before it asked anything
+        return Usage()  # it ended by itself before it asked anything
 
 
 def _answer(result: ProcessResult, folder: Path) -> tuple[Gap, ...]:

@@ -16,7 +16,7 @@ from prefect_acms.blocks.config import DiscoverySettings, EnvironmentSettings, I
 from prefect_acms.blocks.tool_spec import TaskKind, ToolSpec
 from prefect_acms.canonical.budget import Amount
 from prefect_acms.canonical.errors import BudgetExceeded, Superseded
-from prefect_acms.canonical.outside_errors import ToolUnavailable
+from prefect_acms.canonical.outside_errors import ToolTimedOut, ToolUnavailable
 from prefect_acms.dao.tasks import TaskRow
 from prefect_acms.tasks.attempts import Executed, Finished, Work, perform
 from prefect_acms.tasks.bench import Bench
@@ -27,6 +27,7 @@ from prefect_acms.tasks.rescans import Rescanner
 from prefect_acms.tasks.tool_requests import ToolRequest
 from prefect_acms.tasks.tool_runs import ToolRun
 from prefect_acms.tasks.tools import ToolValues
+from prefect_acms.tasks.usage import Usage
 from prefect_acms.tasks.works import implement
 from prefect_acms.tasks.worktrees import Worktree, open_worktree
 
@@ -120,6 +121,22 @@ def test_what_a_tool_says_of_its_use_is_what_counts(tmp_path: Path, canonical_ur
     assert [entry.amount.usd for entry in entries] == [Decimal("0.0035")] * 2
     assert entries[0].info == {**used, "cached_tokens": 0, "is_priced": True}
     assert entries[0].task_id == task.id
+
+
+def test_a_model_that_was_killed_counts_as_what_was_set_aside(tmp_path: Path, canonical_url: str) -> None:
+    """What it told before was told before it asked once more: of the request that was cut off nobody knows."""
+    budget = BudgetSettings(task=BudgetLimits(wall_sec=3), call_tokens=60, call_usd=0.25)
+    planned = _planned(tmp_path, canonical_url, budget)
+    drive, task = planned.drive, planned.running(KEY)
+    told = Usage(model="gpt-4o", provider="openai", requests=1, input_tokens=7).model_dump_json()
+    writes = f"import sys, time; open(sys.argv[1], 'w').write({told!r}); time.sleep(600)"
+    command = (sys.executable, "-c", writes.replace("{", "{{").replace("}", "}}"), "{usage}")
+    run = ToolRun(drive, task, ToolSpec(tool_id="odd", command=command, ai=True), *_workplace(drive))
+    with pytest.raises(ToolTimedOut):
+        run(ToolValues(request=ToolRequest(task_id=task.id)))
+    with drive.reading() as dao:
+        (entry,) = dao.budgets.of_run(drive.run_id)
+    assert (entry.amount.tokens, entry.amount.usd, entry.info) == (60, Decimal("0.25"), {"is_priced": False})
 
 
 def test_what_a_superseded_driver_has_spent_is_spent(tmp_path: Path, canonical_url: str) -> None:
