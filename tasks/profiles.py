@@ -25,6 +25,8 @@ _KNOWN_TABLES = ("tools", "rules", "patterns", "version")
 
 _ADDRESS = re.compile(r"(https?|socks5h?)://[\w.-]+(:\d+)?(/(v\d+\w*/?|api/?)?)?", re.ASCII)
 
+_CHOICE = re.compile(r"_(MODEL|TYPE|API|OFFLINE)$|^NO_PROXY$")
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -86,10 +88,12 @@ class Toolbox:
 def variables_of(profile: ToolSpec) -> dict[str, str]:
     """The variables that a tool is handed by name; from now on the redactor knows their values.
 
-    What has to be handed to a tool by name is a credential more often than not; a path is none, nor a plain address.
+    What has to be handed to a tool by name is a credential more often than not; a path is none, nor a plain address,
+    nor what is by its name a choice: of a model, say, which would then be hidden wherever it is told.
     """
     further = {name: os.environ[name] for name in profile.environment if name in os.environ}
-    KNOWN.learn(*(value for value in further.values() if not (_is_path(value) or _is_address(value))))
+    kept = {name: value for name, value in further.items() if not _CHOICE.search(name)}
+    KNOWN.learn(*(value for value in kept.values() if not (_is_path(value) or _is_address(value))))
     return {**profile.settings, **further}
 
 

@@ -25,6 +25,7 @@ _FOREIGN = (
     "PYTHONDONTWRITEBYTECODE",  # with it each of the hundreds of processes compiles our modules anew
 )  # fmt: skip
 _TOGETHER = ("tests/campaigns/", "tests/faults/")  # their files share what takes long to make
+_FIRST = ("tests/system/", "tests/campaigns/", "tests/faults/", "tests/flows/")
 _OF_THIS_PYTEST = ("PYTEST_ADDOPTS", "PYTEST_XDIST_")
 
 
@@ -71,7 +72,8 @@ def _runs_tests(config: pytest.Config) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave long campaigns out, unless somebody asks for them by `-m campaign` or `ACMS_CAMPAIGN=1`."""
+    """Begin with what takes longest; leave campaigns out, unless `-m campaign` or `ACMS_CAMPAIGN=1` asks for them."""
+    items.sort(key=lambda item: next((at for at, folder in enumerate(_FIRST) if item.nodeid.startswith(folder)), 9))
     if "campaign" in config.getoption("markexpr") or os.environ.get("ACMS_CAMPAIGN"):
         return
     for item in items:

@@ -58,6 +58,7 @@ def test_a_driver_that_wakes_up_while_another_drives_its_run_is_fenced_off(site:
     here.assert_succeeded(here.run)
 
 
+@pytest.mark.campaign
 def test_of_two_resumes_at_once_one_wins(site: Callable[..., Site]) -> None:
     """The other is refused with exit code 2, and the run succeeds once."""
     here = site()

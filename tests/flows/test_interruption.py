@@ -172,7 +172,7 @@ def test_an_interrupted_run_is_canceled_while_a_slow_gate_runs(
     assert {entry.state for entry in entries} == {"quarantined"}
 
 
-@pytest.mark.parametrize("when", ["discovery", "setup"])
+@pytest.mark.parametrize("when", ["discovery", pytest.param("setup", marks=pytest.mark.campaign)])
 def test_an_interrupted_run_is_canceled_while_it_looks_and_while_it_sets_up(
     committed: Committed,
     acms_home: Path,

@@ -164,7 +164,7 @@ def acms_run(tmp_path: Path) -> Iterator[Start]:
             running.process.wait(30)
 
 
-@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.UNAVAILABLE])
+@pytest.mark.parametrize("fault", [Fault.REFUSED, pytest.param(Fault.UNAVAILABLE, marks=pytest.mark.campaign)])
 def test_a_run_is_refused_while_the_server_is_away(acms_run: Start, fault: Fault) -> None:
     """One sentence that names the variable, exit 2; nothing was begun, in the store as in the repository."""
     running = acms_run(fault)

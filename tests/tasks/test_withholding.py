@@ -107,12 +107,15 @@ def test_every_agent_is_kept_from_what_would_configure_it() -> None:
     assert all(one.withheld for one in load_profiles() if one.ai and one.network and one.usage)
 
 
-def test_an_address_is_no_secret_and_a_key_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a patch that names the provider's address would hold a secret."""
+def test_an_address_and_a_choice_are_no_secrets_and_a_key_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a patch that names the provider's address would hold a secret, and a prompt the model's name."""
     monkeypatch.setenv("MODEL_URL", "https://api.provider.example/v1")
     monkeypatch.setenv("MODEL_PROXY", "https://user:hidden-password@proxy.example")
     monkeypatch.setenv("MODEL_KEY", "a-key-that-nobody-knows")
-    variables_of(ToolSpec(tool_id="x", command=("x",), environment=("MODEL_URL", "MODEL_PROXY", "MODEL_KEY")))
+    monkeypatch.setenv("AGENT_MODEL", "a-model-of-the-provider")
+    variables = ("MODEL_URL", "MODEL_PROXY", "MODEL_KEY", "AGENT_MODEL")
+    variables_of(ToolSpec(tool_id="x", command=("x",), environment=variables))
+    assert redact("by a-model-of-the-provider") == "by a-model-of-the-provider"
     assert redact("at https://api.provider.example/v1 with") == "at https://api.provider.example/v1 with"
     assert "hidden-password" not in redact("at https://user:hidden-password@proxy.example")
     assert redact("a-key-that-nobody-knows") == "[redacted]"
