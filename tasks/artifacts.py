@@ -193,8 +193,9 @@ async def _publish_result(drive: Drive, summary: Summary) -> None:
             "",
             *_fenced(f"git fetch {quote(str(top))} {run.branch}:{run.branch}", "sh"),
         ]
-    reports = [f"- `{drive.folder / name}`" for name in ("report.html", "summary.md", "summary.json")]
-    text = [f"# Result of {run.id}", "", *branch, "", "## Reports", "", *reports]
+    # a long path in a line of text would run over what stands beside it
+    reports = "\n".join(str(drive.folder / name) for name in ("report.html", "summary.md", "summary.json"))
+    text = ["# Result", "", *branch, "", "## Reports", "", *_fenced(reports, "text")]
     _log(f"{run.state}; {f'branch {run.branch} in {top}' if run.branch else 'no branch'}")
     await _markdown(drive, "result", "\n".join(text), run.branch or "no branch")
 
