@@ -75,7 +75,7 @@ def test_the_strong_model_mends_what_a_person_lets_in_and_the_budget_ends_the_re
         database_url=canonical_url,
         discovery=DiscoverySettings(sources=("ruff",), ruff_select=("F821",)),
         clustering=ClusteringSettings(max_files=1),
-        gates=GateSettings(unit_enabled=False),
+        gates=GateSettings(unit_enabled=False, security_enabled=False),
         ai=AiSettings(
             model="openai-chat:gpt-test",
             strong_model="openai-chat:gpt-strong",
