@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, NamedTuple
@@ -90,12 +91,15 @@ class BudgetDao(Dao[BudgetEntryRow]):
             self.settle(entry_id, Amount())
 
     def give_up(self, run_id: str) -> None:
-        """Settle what a driver before has left open: its calls count as runs, what else they used up nobody knows."""
-        now = self._now()
-        unknown = {"wall_sec": 0.0, "tokens": 0, "micro_usd": 0, "info": {"abandoned": True}}
-        ended = {"settled_at": now, "updated_at": now, "version": BudgetEntryRow.version + 1}
-        left = (BudgetEntryRow.run_id == run_id, BudgetEntryRow.settled_at.is_(None))
-        self._do(update(BudgetEntryRow).where(*left).values(**unknown, **ended), run_id)
+        """Settle what a driver before has left open: its calls count as runs, and those of a model as what they held.
+
+        What they have really used up nobody knows; were it nothing, a run that is killed again and again would cost
+        nothing.
+        """
+        left = select(BudgetEntryRow).where(BudgetEntryRow.run_id == run_id, BudgetEntryRow.settled_at.is_(None))
+        for row in self._all(left):
+            unknown = {"abandoned": True} | ({"is_priced": False} if row.tokens or row.micro_usd else {})
+            self.settle(row.id, replace(row.amount, wall_sec=0.0), unknown)
 
     def hold_still(self, run_id: str) -> None:
         """Until the end of this unit nobody else reserves anything for the run."""

@@ -69,6 +69,11 @@ class Reservation:
     granted: Amount
     _budgets: Budgets
     is_settled: bool = field(default=False, init=False)
+    is_begun: bool = field(default=False, init=False)
+
+    def begin(self) -> None:
+        """Say that the call is being made: from now on it has used something up, whatever becomes of it."""
+        self.is_begun = True
 
     def settle(self, usage: Usage | None, wall_sec: float) -> None:
         """Count what the call has used up instead; whoever drives the run meanwhile, it was spent."""
@@ -89,7 +94,7 @@ class Budgets:
     def reserved(
         self, *, run_id: str, task_id: str | None = None, tool_id: str, estimate: Estimate
     ) -> Iterator[Reservation]:
-        """A block in which one call may be made; what it is not settled for in the end was not used up.
+        """A block in which one call may be made; one that has not begun in it is as if it had not been asked for.
 
         While others hold what it would need, it waits for them. Raises BudgetExceeded, before anything is spent, once
         it is sure that there is not enough left.
@@ -98,7 +103,9 @@ class Budgets:
         try:
             yield reservation
         finally:
-            if not reservation.is_settled:
+            if reservation.is_begun and not reservation.is_settled:
+                self.settle(reservation, None, 0.0)
+            elif not reservation.is_settled:
                 with self.store.begin() as dao:
                     dao.budgets.release(reservation.entry_id)
 

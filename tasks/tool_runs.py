@@ -92,7 +92,7 @@ class ToolRun:
                     environment=self.environment.with_variables(**session),
                     values=values,
                     timeout_sec=held.granted.wall_sec,
-                    on_start=lambda pid: self._started(process.id, pid),
+                    on_start=lambda pid: self._started(process.id, pid, held),
                     usage_file=usage_file,
                 )
             held.settle(usage_of(self.profile, result, usage_file), result.duration_sec)
@@ -102,7 +102,8 @@ class ToolRun:
         self._end_process(process.id, crashed=result.timed_out or result.exit_code < 0)
         return result
 
-    def _started(self, process_id: str, pid: int) -> None:
+    def _started(self, process_id: str, pid: int, held: Reservation) -> None:
+        held.begin()
         with self.drive.begin() as dao:
             dao.uet_workers.change(process_id, pid=pid)
             dao.uet_workers.advance(process_id, UetWorkerTrigger.SPAWNED)

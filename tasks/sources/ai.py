@@ -112,6 +112,8 @@ def _asked(scan: Scan, request: ScanRequest, tokens: int) -> tuple[Gap, ...]:
     """The answer to one request, paid for out of the budget; raises SourceFailed, and BudgetExceeded."""
     with scratch_folder() as folder, _reserved(scan, tokens) as reservation:
         granted = reservation.granted.wall_sec if reservation else 0.0
+        if reservation is not None:
+            reservation.begin()
         result = _run(scan, request, folder, min(scan.timeout_sec, granted or scan.timeout_sec))
         if reservation is not None:
             reservation.settle(_usage(result, folder), result.duration_sec)

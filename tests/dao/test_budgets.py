@@ -160,22 +160,46 @@ def test_a_call_gets_the_time_that_is_left(world: World) -> None:
         pass
 
 
-def test_what_a_lost_driver_has_set_aside_comes_back(world: World) -> None:
-    """A take-over gives it up: the call counts as a run, its tokens nobody knows; the old driver reserves no more."""
+def test_what_a_lost_driver_had_set_aside_for_a_model_is_spent(world: World) -> None:
+    """Else a run that is killed again and again would cost nothing. The time comes back; the old driver has no say."""
     run_id, _ = _tasks(world, 1)
     with world.store.begin() as dao:
         epoch = dao.runs.take_over(run_id)
-    before = _budgets(world, BudgetLimits(tokens=100), fence=Fence(run_id, epoch))
-    lost = before.reserved(run_id=run_id, tool_id="t", estimate=Estimate(tool_runs=1, tokens=100))
+    before = _budgets(world, BudgetLimits(tokens=100, wall_sec=100), fence=Fence(run_id, epoch))
+    lost = before.reserved(run_id=run_id, tool_id="t", estimate=Estimate(tool_runs=1, tokens=60, wall_sec=90))
     lost.__enter__()
     with world.store.begin() as dao:
         after = dao.runs.take_over(run_id)
-        assert dao.budgets.used(run_id) == (Amount(tool_runs=1), Amount())
+        assert dao.budgets.used(run_id) == (Amount(tool_runs=1, tokens=60), Amount())
+        assert [(one.tool_id, one.unpriced) for one in dao.budgets.tally()] == [("t", 1)]
     with pytest.raises(Superseded), before.reserved(run_id=run_id, tool_id="t", estimate=Estimate(tokens=1)):
         pass
-    now = _budgets(world, BudgetLimits(tokens=100), fence=Fence(run_id, after))
-    with now.reserved(run_id=run_id, tool_id="t", estimate=Estimate(tokens=100)) as held:
-        held.settle(None, 0)
+    now = _budgets(world, BudgetLimits(tokens=100, wall_sec=100), fence=Fence(run_id, after))
+    with now.reserved(run_id=run_id, tool_id="t", estimate=Estimate(tokens=40, wall_sec=90)) as held:
+        assert held.granted.wall_sec == 90
+    with pytest.raises(BudgetExceeded), now.reserved(run_id=run_id, tool_id="t", estimate=Estimate(tokens=60)):
+        pass
+    lost.__exit__(None, None, None)
+    with world.store.begin(read_only=True) as dao:
+        assert dao.budgets.used(run_id)[0].tokens == 60
+
+
+def test_a_call_that_was_broken_off_is_spent_and_one_that_never_began_is_not(world: World) -> None:
+    """A run is cancelled while a model works: what it has used up nobody knows."""
+    run_id, _ = _tasks(world, 1)
+    budgets = _budgets(world, BudgetLimits(tokens=100))
+
+    def broken_off(*, begins: bool) -> None:
+        with budgets.reserved(run_id=run_id, tool_id="t", estimate=Estimate(tool_runs=1, tokens=60)) as held:
+            if begins:
+                held.begin()
+            raise KeyboardInterrupt
+
+    for begins, spent in ((False, Amount()), (True, Amount(tool_runs=1, tokens=60))):
+        with pytest.raises(KeyboardInterrupt):
+            broken_off(begins=begins)
+        with world.store.begin(read_only=True) as dao:
+            assert dao.budgets.used(run_id) == (spent, Amount())
 
 
 def test_what_nobody_settles_is_held_for_a_while_only(world: World) -> None:
