@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ CALLS = 16
 ROOM = 3
 
 CALL = """
-import sys, time
+import os, signal, sys, time
 from prefect_acms.blocks.budget import BudgetLimits, BudgetSettings
 from prefect_acms.canonical.errors import BudgetExceeded
 from prefect_acms.dao.store import open_store
@@ -34,9 +35,12 @@ budgets = Budgets(store, BudgetSettings(run=BudgetLimits(tool_runs=3)))
 print("ready", flush=True)
 sys.stdin.readline()
 for task_id in tasks:
+    doomed, task_id = task_id[0] == "!", task_id.lstrip("!")
     try:
         with budgets.reserved(run_id=run_id, task_id=task_id, tool_id="t", estimate=Estimate(tool_runs=1)) as held:
             print("made", flush=True)
+            if doomed:
+                os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(0.05)
             held.settle(None, 0.05)
     except BudgetExceeded as refusal:
@@ -101,6 +105,26 @@ def test_of_sixteen_tasks_in_four_processes_three_get_in(any_world: World) -> No
     assert sorted(said) == ["made"] * ROOM + ["refused 3 tool runs"] * (CALLS - ROOM)
     with any_world.store.begin(read_only=True) as dao:
         assert dao.budgets.used(run_id)[0].tool_runs == ROOM
+
+
+def test_no_fourth_gets_in_when_processes_are_killed_in_their_calls(any_world: World) -> None:
+    """Others take the run over meanwhile, again and again; a call that was cut off is spent, and makes no room."""
+    run_id, tasks = _tasks(any_world)
+    # three of the four are killed in their first call, if they get as far
+    firsts = [tasks[0], *(f"!{task}" for task in tasks[1:4])]
+    shares = [[any_world.store.url, run_id, first, *tasks[4 + at :: 4]] for at, first in enumerate(firsts)]
+    with ThreadPoolExecutor(1) as pool:
+        race = pool.submit(in_processes, CALL, shares, may_be_killed=True)
+        while not race.done():
+            with any_world.store.begin() as dao:
+                dao.runs.take_over(run_id)
+            time.sleep(0.1)
+    assert race.result().count("made") == ROOM
+    with any_world.store.begin(read_only=True) as dao:
+        entries = dao.budgets.of_run(run_id)
+        spent, held = dao.budgets.used(run_id)
+    assert (spent.tool_runs, held) == (ROOM, Amount())
+    assert any(one.info.get("abandoned") and not one.wall_sec for one in entries), "nobody was killed in a call"
 
 
 def test_a_call_that_needed_less_lets_the_next_one_in(world: World) -> None:
