@@ -12,7 +12,7 @@ from prefect_acms.tasks.budgets import Estimate
 from prefect_acms.tasks.prices import price_of
 
 OVERHEAD_TOKENS = 4_000
-"""What a prompt of ours holds beside text of the repository: instructions, findings, feedback."""
+"""What a prompt holds beside the data that `ai.context_tokens` limits: instructions, tools, and what goes back."""
 
 
 def estimate_of(profile: ToolSpec, timeout_sec: float, ai: AiSettings, budget: BudgetSettings) -> Estimate:
