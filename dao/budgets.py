@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, NamedTuple
@@ -96,10 +95,12 @@ class BudgetDao(Dao[BudgetEntryRow]):
         What they have really used up nobody knows; were it nothing, a run that is killed again and again would cost
         nothing.
         """
-        left = select(BudgetEntryRow).where(BudgetEntryRow.run_id == run_id, BudgetEntryRow.settled_at.is_(None))
-        for row in self._all(left):
-            unknown = {"abandoned": True} | ({"is_priced": False} if row.tokens or row.micro_usd else {})
-            self.settle(row.id, replace(row.amount, wall_sec=0.0), unknown)
+        now, is_model = self._now(), (BudgetEntryRow.tokens > 0) | (BudgetEntryRow.micro_usd > 0)
+        left = (BudgetEntryRow.run_id == run_id, BudgetEntryRow.settled_at.is_(None))
+        ended = {"settled_at": now, "updated_at": now, "version": BudgetEntryRow.version + 1, "wall_sec": 0.0}
+        # a statement for each, so that a driver that still lives and settles its call beside us has its word
+        for which, info in ((is_model, {"abandoned": True, "is_priced": False}), (~is_model, {"abandoned": True})):
+            self._do(update(BudgetEntryRow).where(*left, which).values(**ended, info=info), run_id)
 
     def hold_still(self, run_id: str) -> None:
         """Until the end of this unit nobody else reserves anything for the run."""

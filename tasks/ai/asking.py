@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic_ai import Agent, ModelRetry, ToolOutput
-from pydantic_ai.exceptions import AgentRunError, ModelAPIError, UnexpectedModelBehavior
+from pydantic_ai.exceptions import AgentRunError, ModelAPIError, UnexpectedModelBehavior, UsageLimitExceeded
 from pydantic_ai.messages import ModelResponse
 from pydantic_ai.settings import ModelSettings
+from pydantic_ai.usage import UsageLimits
 
 from prefect_acms.dao.redaction import redact
 from prefect_acms.tasks.ai.models import careful_model, is_away
@@ -80,11 +81,13 @@ class Asker:
         )
         agent.output_validator(checked)
         try:
-            answer: _Answer = asyncio.run(agent.run(prompt)).output
-        except UnexpectedModelBehavior as error:
-            raise NoAnswer(faults[-1] if faults else said(error)) from error
+            # the retries of each tool are counted alone, so a model that calls another one each time would go on and on
+            limits = UsageLimits(request_limit=self.session.edit_retries + 1)
+            answer: _Answer = asyncio.run(agent.run(prompt, usage_limits=limits)).output
         except (ModelAPIError, TimeoutError) as error:
             raise ProviderAway(self.session.model, error) from error
+        except (UnexpectedModelBehavior, UsageLimitExceeded) as error:
+            raise NoAnswer(faults[-1] if faults else said(error)) from error
         except AgentRunError as error:
             raise NoAnswer(said(error)) from error
         return answer

@@ -104,6 +104,14 @@ def test_edits_that_never_fit_end_within_the_limit(provider: Provider, top: Path
     assert git(top, "status", "--porcelain") == ""
 
 
+def test_a_model_that_calls_what_is_not_there_is_asked_no_more_often(provider: Provider, top: Path) -> None:
+    """Another name each time is no way to ask more than was set aside for."""
+    provider.script(*[structured({}, tool=f"tool_{number}") for number in range(9)])
+    with pytest.raises(NoAnswer):
+        edit(asker(edit_retries=2), Disclosure.of(top), request())
+    assert len(provider.asked) == 3
+
+
 def test_a_model_may_decline(provider: Provider, top: Path) -> None:
     """That is an answer too, and it is not asked again."""
     provider.script(structured({"reason": "it is right as it is"}, tool="decline"))
