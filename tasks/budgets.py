@@ -103,11 +103,16 @@ class Budgets:
         try:
             yield reservation
         finally:
-            if reservation.is_begun and not reservation.is_settled:
-                self.settle(reservation, None, 0.0)
-            elif not reservation.is_settled:
-                with self.store.begin() as dao:
-                    dao.budgets.release(reservation.entry_id)
+            if not reservation.is_settled:
+                self._end(reservation)
+
+    def _end(self, reservation: Reservation) -> None:
+        """Settle a call that was broken off; what was set aside for one that has not begun goes back."""
+        if reservation.is_begun:
+            self.settle(reservation, None, 0.0)
+            return
+        with self.store.begin() as dao:
+            dao.budgets.release(reservation.entry_id)
 
     def settle(self, reservation: Reservation, usage: Usage | None, wall_sec: float) -> None:
         """Count what a call has used up; what has no known price counts as what was set aside for it."""

@@ -73,7 +73,8 @@ def _runs_tests(config: pytest.Config) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes longest; leave campaigns out, unless `-m campaign` or `ACMS_CAMPAIGN=1` asks for them."""
-    items.sort(key=lambda item: next((at for at, folder in enumerate(_FIRST) if item.nodeid.startswith(folder)), 9))
+    # of each folder, in order, those that are not in it come after those that are
+    items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in _FIRST])
     if "campaign" in config.getoption("markexpr") or os.environ.get("ACMS_CAMPAIGN"):
         return
     for item in items:
